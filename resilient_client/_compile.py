@@ -1,0 +1,260 @@
+"""From a policy's words to the frozen tables that the flow reads: see `_flow/rulebook.py` for what they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._flow import rulebook as tables
+from ._flow.classify import classify
+from .hints import default_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import httpx
+
+    from . import policy as words
+    from .outcome import Verdict
+
+__all__ = ["compiled", "verdict_on"]
+
+RETRIES = 4  # where a rule says "retry" and no number: five attempts in all
+
+
+class _Made:
+    """One of tenacity's objects, made when it is first asked: a program that never retries never loads tenacity."""
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: Any = None
+
+    def __call__(self, state: Any) -> Any:
+        if self._made is None:
+            self._made = self._make()
+        return self._made(state)
+
+
+def _fixed(seconds: float) -> _Made:
+    def make() -> Any:
+        import tenacity  # noqa: PLC0415 - see _Made
+
+        return tenacity.wait_fixed(seconds)
+
+    return _Made(make)
+
+
+def _chain(schedule: Iterable[float]) -> _Made:
+    def make() -> Any:
+        import tenacity  # noqa: PLC0415 - see _Made
+
+        return tenacity.wait_chain(*(tenacity.wait_fixed(seconds) for seconds in schedule))
+
+    return _Made(make)
+
+
+def _exponential(backoff: words.Backoff) -> _Made:
+    def make() -> Any:
+        import tenacity  # noqa: PLC0415 - see _Made
+
+        return tenacity.wait_exponential(multiplier=backoff.first, exp_base=backoff.factor, max=backoff.max)
+
+    return _Made(make)
+
+
+def _stop(retries: int | None, duration: float | None) -> _Made:
+    def make() -> Any:
+        import tenacity  # noqa: PLC0415 - see _Made
+
+        bounds: list[Any] = []
+        if retries is not None:
+            bounds.append(tenacity.stop_after_attempt(retries + 1))
+        if duration is not None:
+            bounds.append(tenacity.stop_after_delay(duration))
+        return tenacity.stop_any(*bounds)
+
+    return _Made(make)
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+
+
+def _pointers(value: Any) -> tuple[tables.Pointer, ...]:
+    return tuple(tables.Pointer(text) for text in _several(value))
+
+
+def _pointer(text: str | None) -> tables.Pointer | None:
+    return None if text is None else tables.Pointer(text)
+
+
+def _hint(given: Any) -> tables.Hint:
+    if isinstance(given, str):
+        if given.startswith("/"):
+            return tables.BodyHint(tables.Pointer(given), "number")
+        return tables.HeaderHint(given, default_kind(given))
+    if hasattr(given, "header"):
+        return tables.HeaderHint(given.header, given.kind or default_kind(given.header))
+    if hasattr(given, "body"):
+        return tables.BodyHint(tables.Pointer(given.body), given.kind or "number")
+    return tables.BucketHint(tables.Pointer(given.need), tables.Pointer(given.have), tables.Pointer(given.rate))
+
+
+def _retry(given: words.Retry, backoff: words.Backoff) -> tables.Retry:
+    foreign = given.stop is not None or callable(given.wait)
+    spread: Any = "add"
+    if given.schedule is not None:
+        wait: Any = _chain(given.schedule)
+    elif callable(given.wait):
+        wait, spread = given.wait, "none"
+    elif given.wait is not None:
+        wait = _fixed(given.wait)
+    else:
+        backoff = given.backoff or backoff
+        wait, spread = _exponential(backoff), backoff.jitter
+    retries = given.retries
+    if retries is None and given.duration is None:
+        retries = RETRIES if given.schedule is None else len(given.schedule)
+    change = tuple(given.change)
+    requires = change if given.requires is None else tuple(given.requires)
+    return tables.Retry(
+        wait=wait,
+        stop=given.stop or _stop(retries, given.duration),
+        spread=spread,
+        floor_only=given.schedule is not None,
+        foreign=foreign,
+        duration=given.duration,
+        after=tuple(_hint(place) for place in given.after),
+        unsafe=given.unsafe,
+        change=change,
+        requires=frozenset(kind for kind in requires if given.requires is not None or kind != "nonce"),
+        only_if=given.only_if,
+    )
+
+
+def _statuses(given: Any) -> Iterator[int]:
+    for status in _several(given):
+        if isinstance(status, int):
+            yield status
+        else:
+            start = int(status[0]) * 100
+            yield from range(start, start + 100)
+
+
+class _Index:
+    """The look-up tables while they are being filled, in file order."""
+
+    def __init__(self) -> None:
+        self.by_code: dict[tables.Code, list[tables.Entry]] = {}
+        self.by_status: dict[int | None, list[tables.Entry]] = {}
+        self.read: set[int] = set()
+
+    def add(self, place: int, rule: tables.Rule, when: words.When, codes: Any) -> None:
+        statuses = frozenset(_statuses(when.status))
+        code = when.code if codes is None else codes
+        self.read |= {status for status in statuses if status < 400}
+        clause = tables.Clause(
+            statuses=statuses if code is not None and statuses else None,
+            headers=tuple(when.headers.items()),
+            body=tuple((tables.Pointer(pointer), value) for pointer, value in when.body.items()),
+            routes=tables.Routes(_several(when.route)) if when.route is not None else None,
+        )
+        entry = (place, rule, clause)
+        if code is not None:  # an empty list of codes waits for its code, and nothing else finds it
+            for one in _several(code):
+                self.by_code.setdefault(one, []).append(entry)
+            return
+        for status in statuses or (None,):
+            self.by_status.setdefault(status, []).append(entry)
+
+
+def compiled(policy: words.Policy) -> tables.Rulebook:
+    """Compile a policy."""
+    backoff = type(policy.network.backoff)()  # the format's own default
+    index = _Index()
+    for place, given in enumerate(policy.rules):
+        rule = tables.Rule(
+            name=given.name,
+            category=given.category,
+            cause=given.cause,
+            remedy=given.remedy,
+            user_message=given.user_message,
+            source=given.source or policy.source,
+            retry=_retry(given.retry, backoff) if given.retry is not None else None,
+        )
+        for when in _several(given.when):
+            index.add(place, rule, when, policy.codes.get(given.name))
+    envelope, idempotency = policy.envelope, policy.idempotency
+    return tables.Rulebook(
+        api=policy.api,
+        title=policy.title or policy.api,
+        network=_network(policy),
+        envelope=tables.Envelope(
+            code=_pointers(envelope.code),
+            message=_pointers(envelope.message),
+            field=_pointers(envelope.field),
+            details=_pointers(envelope.details),
+            request_id=_pointers(envelope.request_id),
+            request_id_header=tuple(_several(envelope.request_id_header)),
+        ),
+        idempotency=tables.Idempotency(
+            header=idempotency.header,
+            field=_pointer(idempotency.field),
+            quoted=idempotency.quoted,
+            shortest=idempotency.length[0],
+            longest=idempotency.length[1],
+            routes=tables.Routes(idempotency.routes),
+        ),
+        longest_wait=policy.limits.wait,
+        body_limit=policy.limits.body,
+        nonce_header=policy.signing.nonce,
+        token_lifetime=policy.token.lifetime,
+        override_field=_pointer(policy.override.field) if policy.override else None,
+        override_value=policy.override.value if policy.override else True,
+        should_retry=policy.should_retry,
+        default_retry=_server_says_so(backoff),
+        read_statuses=frozenset(index.read),
+        by_code=index.by_code,
+        by_status=index.by_status,
+    )
+
+
+def _network(policy: words.Policy) -> tables.Rule:
+    network = policy.network
+    return tables.Rule(
+        name="NETWORK_ERROR",
+        category="network",
+        retry=tables.Retry(
+            wait=_exponential(network.backoff),
+            stop=_stop(network.retries, None),
+            spread=network.backoff.jitter,
+        ),
+    )
+
+
+def _server_says_so(backoff: words.Backoff) -> tables.Retry:
+    return tables.Retry(
+        wait=_exponential(backoff),
+        stop=_stop(RETRIES, None),
+        spread="full",
+        after=(_hint("retry-after-ms"), _hint("Retry-After")),
+        unsafe=True,
+    )
+
+
+def verdict_on(rules: tables.Rulebook, response: httpx.Response) -> Verdict:
+    """Classify a response that somebody has in hand."""
+    try:
+        content: bytes | None = response.content
+    except Exception:  # noqa: BLE001 - not read, or closed: then the status and the headers decide
+        content = None
+    try:
+        request = response.request
+    except RuntimeError:  # a response that was made without one
+        method, path = "GET", "/"
+    else:
+        method, path = request.method, request.url.path
+    return classify(
+        rules, response.status_code, response.headers, content, method=method, path=path, now=None
+    ).verdict

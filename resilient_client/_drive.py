@@ -1,0 +1,265 @@
+"""The two loops that do what a flow asks: all the I/O of a retry, once for threads and once for tasks.
+
+Law of this file: it decides nothing. The two halves are the same but for `await`, and `tests/test_twins.py` holds them to it.
+A response that is held when anything goes wrong, a cancellation included, is closed.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from ._flow import Body, Discard, Read, Send, Settled, Sign, Sleep, Told
+from ._flow.attempt import OPTIONS, longer_than
+from ._httpx import AsyncKept, Kept, Shrinking
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
+    from ._flow import Step
+    from .clock import Clock
+
+__all__ = ["adrive", "drive"]
+
+_MOST_SIGN_INS = 8  # requests that an auth may send of its own before the one that it signs
+
+
+def _timed(request: httpx.Request, until: float | None, clock: Clock) -> httpx.Request:
+    if until is not None:
+        request.extensions["timeout"] = Shrinking(request.extensions.get("timeout") or {}, until, clock)
+    return request
+
+
+def _login(request: httpx.Request, step: Sign, clock: Clock) -> httpx.Request:
+    """Let a sign-in have the timeouts, and what is left of the deadline, of the request it is made for."""
+    if "timeout" not in request.extensions and "timeout" in step.request.extensions:
+        request.extensions["timeout"] = step.request.extensions["timeout"]
+    if step.until is not None and OPTIONS not in request.extensions:
+        request.extensions[OPTIONS] = {"deadline": max(step.until - clock.monotonic(), Shrinking.LEAST)}
+    return request
+
+
+def _prepare_to_sign(step: Sign) -> Any:
+    forget = getattr(step.auth, "forget", None)
+    if step.refused is not None and forget is not None:
+        forget(step.refused)
+    return step.auth
+
+
+def _verdict_on(step: Read, chunks: list[bytes], size: int, now: float, until: float) -> str | None:
+    """Tell whether reading must end here: too long a body, or too long a time."""
+    if size > step.limit:
+        return "long"
+    if now >= until and step.response.headers.get("Content-Length") != str(size):
+        return "slow" if step.until is None else "late"
+    return None
+
+
+def _late() -> httpx.ReadTimeout:
+    return httpx.ReadTimeout("the call's deadline passed while the body of its error was being read")
+
+
+# ---------------------------------------------------------------------------------------------------- threads
+
+
+def drive(
+    steps: Generator[Step, Told, Settled],
+    send: Callable[[httpx.Request], httpx.Response],
+    sign_in: Callable[[httpx.Request], httpx.Response],
+    clock: Clock,
+) -> Settled:
+    """Carry a flow's steps out in this thread."""
+    held: httpx.Response | None = None
+    try:
+        step = next(steps)
+        while True:
+            if type(step) is Send:
+                try:
+                    held = send(_timed(step.request, step.until, clock))
+                except Exception as error:  # noqa: BLE001 - the flow decides what it is
+                    told = Told(clock.monotonic(), None, error, None, clock.time())
+                else:
+                    told = Told(clock.monotonic(), held)
+            elif type(step) is Read:
+                told = _read(step, clock)
+            elif type(step) is Discard:
+                held = None
+                with suppress(Exception):
+                    step.response.stream.close()  # type: ignore[union-attr]  # a sync transport's stream is sync
+                told = Told(clock.monotonic())
+            elif type(step) is Sleep:
+                clock.sleep(step.seconds)
+                told = Told(clock.monotonic())
+            else:
+                told = _sign(step, sign_in, clock)
+            step = steps.send(told)
+    except StopIteration as end:
+        held = None
+        settled: Settled = end.value
+        return settled
+    finally:
+        if held is not None:
+            held.stream.close()  # type: ignore[union-attr]  # a sync transport's stream is sync
+
+
+def _read(step: Read, clock: Clock) -> Told:
+    response = step.response
+    if longer_than(response, step.limit):
+        return Told(clock.monotonic(), response, None, Body(None, "long"), clock.time())
+    stream: Any = response.stream
+    until = step.until if step.until is not None else clock.monotonic() + step.patience
+    chunks: list[bytes] = []
+    size = 0
+    state: Any = None
+    failure: Exception | None = None
+    rest = iter(stream)
+    try:
+        for chunk in rest:
+            chunks.append(chunk)
+            size += len(chunk)
+            state = _verdict_on(step, chunks, size, clock.monotonic(), until)
+            if state is not None:
+                break
+    except Exception as error:  # noqa: BLE001 - kept, and raised to whoever reads on
+        state, failure = "broken", error
+    if state is None:
+        with suppress(Exception):
+            stream.close()
+        content = b"".join(chunks)
+        response.stream = httpx.ByteStream(content)
+        return Told(clock.monotonic(), response, None, Body(content, "whole"), clock.time())
+    response.stream = Kept(chunks, rest, stream, _late() if state == "late" else failure)
+    return Told(clock.monotonic(), response, None, Body(None, state), clock.time())
+
+
+def _sign(step: Sign, sign_in: Callable[[httpx.Request], httpx.Response], clock: Clock) -> Told:
+    auth = _prepare_to_sign(step)
+    try:
+        steps = auth.sync_auth_flow(step.request)
+        try:
+            request = next(steps)
+            for _ in range(_MOST_SIGN_INS):
+                if request is step.request:
+                    return Told(clock.monotonic())
+                response = sign_in(_login(request, step, clock))
+                response.request = request
+                try:
+                    request = steps.send(response)
+                finally:
+                    response.close()
+        finally:
+            steps.close()
+    except Exception as error:  # noqa: BLE001 - the flow decides what it is
+        return Told(clock.monotonic(), None, error, None, clock.time())
+    return Told(clock.monotonic(), None, _never_signs(auth), None, clock.time())
+
+
+# ------------------------------------------------------------------------------------------------------ tasks
+
+
+async def adrive(
+    steps: Generator[Step, Told, Settled],
+    send: Callable[[httpx.Request], Awaitable[httpx.Response]],
+    sign_in: Callable[[httpx.Request], Awaitable[httpx.Response]],
+    clock: Clock,
+) -> Settled:
+    """Carry a flow's steps out in this task."""
+    held: httpx.Response | None = None
+    try:
+        step = next(steps)
+        while True:
+            if type(step) is Send:
+                try:
+                    held = await send(_timed(step.request, step.until, clock))
+                except Exception as error:  # noqa: BLE001 - the flow decides what it is
+                    told = Told(clock.monotonic(), None, error, None, clock.time())
+                else:
+                    told = Told(clock.monotonic(), held)
+            elif type(step) is Read:
+                told = await _aread(step, clock)
+            elif type(step) is Discard:
+                held = None
+                await _aclose(step.response)
+                told = Told(clock.monotonic())
+            elif type(step) is Sleep:
+                await clock.asleep(step.seconds)
+                told = Told(clock.monotonic())
+            else:
+                told = await _asign(step, sign_in, clock)
+            step = steps.send(told)
+    except StopIteration as end:
+        held = None
+        settled: Settled = end.value
+        return settled
+    finally:
+        if held is not None:
+            await _aclose(held)
+
+
+async def _aclose(response: httpx.Response) -> None:
+    import anyio  # noqa: PLC0415 - only a call that fails pays for it
+
+    # A cancelled task must still give its connection back.
+    with anyio.CancelScope(shield=True), suppress(Exception):
+        await response.stream.aclose()  # type: ignore[union-attr]  # an async transport's stream is async
+
+
+async def _aread(step: Read, clock: Clock) -> Told:
+    response = step.response
+    if longer_than(response, step.limit):
+        return Told(clock.monotonic(), response, None, Body(None, "long"), clock.time())
+    stream: Any = response.stream
+    until = step.until if step.until is not None else clock.monotonic() + step.patience
+    chunks: list[bytes] = []
+    size = 0
+    state: Any = None
+    failure: Exception | None = None
+    rest = aiter(stream)
+    try:
+        async for chunk in rest:
+            chunks.append(chunk)
+            size += len(chunk)
+            state = _verdict_on(step, chunks, size, clock.monotonic(), until)
+            if state is not None:
+                break
+    except Exception as error:  # noqa: BLE001 - kept, and raised to whoever reads on
+        state, failure = "broken", error
+    if state is None:
+        with suppress(Exception):
+            await stream.aclose()
+        content = b"".join(chunks)
+        response.stream = httpx.ByteStream(content)
+        return Told(clock.monotonic(), response, None, Body(content, "whole"), clock.time())
+    response.stream = AsyncKept(chunks, rest, stream, _late() if state == "late" else failure)
+    return Told(clock.monotonic(), response, None, Body(None, state), clock.time())
+
+
+async def _asign(step: Sign, sign_in: Callable[[httpx.Request], Awaitable[httpx.Response]], clock: Clock) -> Told:
+    auth = _prepare_to_sign(step)
+    try:
+        steps = auth.async_auth_flow(step.request)
+        try:
+            request = await anext(steps)
+            for _ in range(_MOST_SIGN_INS):
+                if request is step.request:
+                    return Told(clock.monotonic())
+                response = await sign_in(_login(request, step, clock))
+                response.request = request
+                try:
+                    request = await steps.asend(response)
+                finally:
+                    await response.aclose()
+        finally:
+            await steps.aclose()
+    except Exception as error:  # noqa: BLE001 - the flow decides what it is
+        return Told(clock.monotonic(), None, error, None, clock.time())
+    return Told(clock.monotonic(), None, _never_signs(auth), None, clock.time())
+
+
+def _never_signs(auth: object) -> RuntimeError:
+    return RuntimeError(
+        f"{type(auth).__name__} sent {_MOST_SIGN_INS} requests of its own and never came to the one it was to sign; "
+        "an auth that runs per attempt must yield the very request that it was given"
+    )

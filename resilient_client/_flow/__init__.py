@@ -1,0 +1,150 @@
+"""One request's way through the library, with no I/O in it. Start reading here.
+
+    request --> attempt --> classify --> decide --+--> response
+                   ^                              |
+                   +------ amend <---- wait <-----+
+
+`flow` is a generator: it yields steps (send, read, discard, sleep, sign), is told what came back and when, and returns the
+response or the error that the call ends with. It holds no socket, no clock and no randomness. `_drive.py` carries the steps
+out, once for threads and once for tasks, and decides nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resilient_client.masking import mask
+from resilient_client.outcome import Tried
+
+from . import amend, attempt
+from .classify import Reading, classify, network_reading
+from .decide import Again, decide
+from .steps import Body, Discard, Flow, Read, Send, Settled, Sign, Sleep, Step, Told
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import httpx
+
+    from resilient_client.outcome import Reason
+
+    from .attempt import Call
+
+__all__ = ["Body", "Discard", "Flow", "Read", "Send", "Settled", "Sign", "Sleep", "Step", "Told", "flow"]
+
+PATIENCE = 10.0  # seconds that reading an error's body may take where there is no deadline
+
+
+def flow(call: Call) -> Generator[Step, Told, Settled]:
+    """Lead one call from its first attempt to its end.
+
+    Raises:
+        ValueError, TypeError: the caller's idempotency key cannot be used. Nothing has been asked for yet.
+    """
+    attempt.begin(call)
+    record = call.record
+    sent_at = record.started
+    refused: httpx.Request | None = None
+    signing = call.sign_first
+    while True:
+        if signing:
+            told = yield Sign(call.request, call.auth, refused, call.until)
+            if told.error is not None:
+                return _settle(call, "cannot_change", told, None)
+            sent_at = told.at
+        told = yield Send(call.request, call.until)
+        response = told.response
+        if response is not None:
+            if response.status_code < 400 and not _wanted(call, response):
+                return _succeed(call, told, response)
+            told = yield Read(response, call.rules.body_limit, call.until, PATIENCE)
+        reading = _read(call, told, response)
+        if reading.verdict.category == "success" and response is not None:
+            return _succeed(call, told, response)
+        tried = _remember(call, told, reading, sent_at)
+        answer = decide(call, reading.retry, call.tried[:-1], tried, token_expired=_token_expired(call, told))
+        if not isinstance(answer, Again):
+            return _settle(call, answer.reason, told, response)
+        following = amend.next_request(call, answer.change)
+        if following is None:
+            return _settle(call, "cannot_change", told, response)
+        tried.wait, tried.change = answer.seconds, answer.change
+        call.watched(tried)
+        if response is not None:
+            call.keep_cookies(response)
+            told = yield Discard(response)
+            response = None
+        if answer.seconds > 0:
+            told = yield Sleep(answer.seconds)
+        sent_at = told.at
+        refused = call.request if answer.refresh else None
+        call.request = following
+        signing = call.auth is not None
+
+
+def _wanted(call: Call, response: httpx.Response) -> bool:
+    """Tell whether a rule wants to see the body of this success; streams and large bodies are left alone."""
+    return (
+        response.status_code in call.rules.read_statuses
+        and "json" in response.headers.get("Content-Type", "").casefold()
+        and not attempt.longer_than(response, call.rules.body_limit)
+    )
+
+
+def _read(call: Call, told: Told, response: httpx.Response | None) -> Reading:
+    if response is None:
+        error = told.error if told.error is not None else RuntimeError("an attempt brought neither answer nor error")
+        return network_reading(
+            call.rules, error, sent=attempt.lost(error), worth_repeating=attempt.worth_repeating(error)
+        )
+    request = call.request
+    content = told.body.content if told.body is not None else None
+    reading = classify(
+        call.rules,
+        response.status_code,
+        response.headers,
+        call.host.decoded(response, content, call.rules.body_limit) if content is not None else None,
+        method=request.method,
+        path=request.url.path,
+        now=told.wall,
+    )
+    return reading._replace(verdict=mask(reading.verdict, request.headers))
+
+
+def _remember(call: Call, told: Told, reading: Reading, sent_at: float) -> Tried:
+    tried = Tried(reading.rule, reading.verdict, told.error, at=told.at, elapsed=max(0.0, told.at - sent_at))
+    call.tried.append(tried)
+    if call.leaves_traces():
+        verdict = reading.verdict
+        if told.error is not None:
+            applied = attempt.lost(told.error)
+        elif verdict.status is not None and verdict.status < 400:
+            applied = verdict.category in {"server", "upstream", "maintenance"}
+        else:
+            applied = verdict.status is not None and verdict.status >= 500
+        call.record.maybe_applied = call.record.maybe_applied or applied
+    return tried
+
+
+def _token_expired(call: Call, told: Told) -> bool:
+    ask = getattr(call.auth, "token_expired", None)
+    return ask is not None and bool(ask(call.request, told.wall, call.rules.token_lifetime))
+
+
+def _succeed(call: Call, told: Told, response: httpx.Response) -> Settled:
+    record = call.record
+    record.status, record.ended = response.status_code, told.at
+    if call.cookies:
+        call.host.with_cookies(response, call.cookies)
+    call.watched(None)
+    return Settled(response, None)
+
+
+def _settle(call: Call, reason: Reason, told: Told, response: httpx.Response | None) -> Settled:
+    record = call.record
+    record.reason, record.ended, record.wall = reason, told.at, told.wall
+    if call.cookies and response is not None:
+        call.host.with_cookies(response, call.cookies)
+    if call.tried and told.error is call.tried[-1].error:
+        call.watched(call.tried[-1])
+    return Settled(response, told.error)

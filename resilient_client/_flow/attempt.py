@@ -1,0 +1,363 @@
+"""What is true of one call before anything is sent: its key, whether its body can be sent twice, whether it may be.
+
+Law of this file: it is judged before the first send, by what the request is, never by what a retry would find out.
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .rulebook import IDEMPOTENT_METHODS, SAFE_METHODS, Pointer, Rulebook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import httpx
+
+    from resilient_client.outcome import Record, Tried
+
+__all__ = ["AUTH", "HOP", "OPTIONS", "Call", "Host", "arrive", "begin", "check_options", "deadline_seconds"]
+
+OPTIONS = "resilience"  # the request extension that callers write
+AUTH = "resilience.auth"  # the one in which an auth leaves itself
+HOP = "resilience.hop"  # the one in which a call leaves what its redirects must know
+KNOWN_OPTIONS = frozenset({"policy", "deadline", "retry", "idempotency_key", "idempotent", "override_conflict"})
+
+_NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"})
+_CALLERS_OWN = frozenset({"UnsupportedProtocol", "LocalProtocolError"})
+_DEADLY = frozenset({"SSLCertVerificationError"})
+
+
+class Host(Protocol):
+    """What a flow needs from the HTTP library, so that it need not know which one it is."""
+
+    def replay(self, request: httpx.Request) -> Any:
+        """Give the stream that puts the same body on the wire once more; None where that cannot be had."""
+
+    def body_of(self, request: httpx.Request) -> bytes | None:
+        """Give the body where it is bytes in memory, None otherwise."""
+
+    def again(self, request: httpx.Request, stream: Any, body: bytes | None = None) -> httpx.Request:
+        """Make a new request with this stream, or with these bytes as its body."""
+
+    def decoded(self, response: httpx.Response, content: bytes, limit: int) -> bytes | None:
+        """Undo the Content-Encoding of an error's body; None where it cannot be, or would grow past the limit."""
+
+    def with_cookies(self, response: httpx.Response, lines: tuple[str, ...]) -> None:
+        """Put the Set-Cookie lines of earlier responses before the response's own."""
+
+
+class Call:
+    """One call: what was asked for, and what is known of it before it is sent."""
+
+    __slots__ = (
+        "auth",
+        "chance",
+        "cookies",
+        "host",
+        "idempotent",
+        "jar",
+        "new_key",
+        "options",
+        "override",
+        "record",
+        "request",
+        "retry",
+        "rules",
+        "sign_first",
+        "stream",
+        "tried",
+        "until",
+        "watch",
+    )
+
+    def __init__(  # noqa: PLR0913 - a driver builds it in one place, by name
+        self,
+        request: httpx.Request,
+        rules: Rulebook,
+        record: Record,
+        *,
+        host: Host,
+        chance: Callable[[], float],
+        new_key: Callable[[], str],
+        until: float | None = None,
+        auth: Any = None,
+        sign_first: bool = False,
+        jar: Callable[[httpx.Request, httpx.Response], None] | None = None,
+        options: Mapping[str, Any] | None = None,
+        watch: Callable[[Call, Tried | None], None] | None = None,
+    ) -> None:
+        self.request = request
+        self.rules = rules
+        self.record = record
+        self.host = host
+        self.chance = chance  # draws a number in [0, 1)
+        self.new_key = new_key
+        self.until = until  # monotonic seconds
+        self.auth = auth  # the auth that is run again for each further attempt
+        self.sign_first = sign_first  # a redirect on the same origin: sign before the first send too
+        self.jar = jar  # takes the cookies of discarded responses; None: they go onto the final one
+        self.watch = watch  # told of every attempt, or None
+        self.retry = True
+        self.idempotent = False
+        self.override = False
+        if options:
+            self.retry = options.get("retry", True) is not False
+            self.idempotent = bool(options.get("idempotent", False))
+            self.override = bool(options.get("override_conflict", False))
+        self.options = options
+        self.stream: Any = None  # the body once more, for further attempts; None where it cannot be sent twice
+        self.cookies: tuple[str, ...] = ()  # the Set-Cookie lines of discarded responses
+        self.tried: list[Tried] = record.tried
+
+    def watched(self, tried: Tried | None) -> None:
+        """Tell whoever watches of an attempt, None being the one that succeeded."""
+        if self.watch is not None:
+            self.watch(self, tried)
+
+    def keep_cookies(self, response: httpx.Response) -> None:
+        """Keep the cookies of a response that will be discarded."""
+        if "set-cookie" not in response.headers:
+            return
+        if self.jar is not None:
+            self.jar(self.request, response)
+        else:
+            self.cookies += tuple(response.headers.get_list("set-cookie"))
+
+    def may_repeat(self) -> bool:
+        """Tell whether the request does no harm when it arrives twice (RFC 9110 9.2.2, or by its key)."""
+        return self.request.method in IDEMPOTENT_METHODS or self.idempotent or self.record.key is not None
+
+    def leaves_traces(self) -> bool:
+        """Tell whether the request can change anything at all (RFC 9110 9.2.1)."""
+        return self.request.method not in SAFE_METHODS
+
+
+class Hop:
+    """What a request tells the one that follows it on a redirect: httpx copies the extensions."""
+
+    __slots__ = ("origin", "owner", "until")
+
+    def __init__(self, request: httpx.Request, until: float | None) -> None:
+        self.owner = weakref.ref(request)
+        self.origin = _origin(request.url)
+        self.until = until
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
+
+
+def arrive(request: httpx.Request, auth: Any, deadline: float | None, now: float) -> tuple[Any, bool, float | None]:
+    """Tell a new call from a redirected one; give the auth that may sign it, whether to sign first, and the deadline.
+
+    A redirect keeps the first request's deadline. On the same origin it is signed anew, for its body or its method may have
+    changed; for any other origin the signature is taken off, and nothing signs it any more.
+    """
+    hop = request.extensions.get(HOP)
+    if not isinstance(hop, Hop) or hop.owner() is request:
+        until = None if deadline is None else now + deadline
+        if auth is not None or until is not None:
+            request.extensions[HOP] = Hop(request, until)
+        return auth, False, until
+    if auth is None or _origin(request.url) == hop.origin:
+        return auth, auth is not None, hop.until
+    for name in headers_set_by(auth):
+        request.headers.pop(name, None)
+    del request.extensions[AUTH]
+    return None, False, hop.until
+
+
+def headers_set_by(auth: Any) -> tuple[str, ...]:
+    """List the headers that an auth says it sets; Authorization where it does not say."""
+    return tuple(getattr(auth, "headers", ("Authorization",)))
+
+
+def check_options(options: object) -> None:
+    """Refuse what `extensions={"resilience": …}` cannot mean, before anything is sent.
+
+    Raises:
+        TypeError: it is no dict, or has a key that does not exist.
+    """
+    if not isinstance(options, dict):
+        raise TypeError(f'extensions["resilience"] must be a dict, not {type(options).__name__}')
+    unknown = sorted(str(name) for name in options if name not in KNOWN_OPTIONS)
+    if unknown:
+        raise TypeError(
+            f'extensions["resilience"] has no {", ".join(map(repr, unknown))}; '
+            f"it takes {', '.join(sorted(KNOWN_OPTIONS))}"
+        )
+
+
+def deadline_seconds(value: object) -> float | None:
+    """Check a deadline: None, or seconds above 0.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError(f"deadline must be seconds above 0, or None for no deadline (got {value!r})")
+    return float(value)
+
+
+def begin(call: Call) -> None:
+    """Judge what the call can do, and give it its idempotency key, where it brings one or the policy makes one.
+
+    Raises:
+        ValueError: the caller's key is one that the policy forbids. Nothing has been sent.
+    """
+    request, idempotency = call.request, call.rules.idempotency
+    call.stream = call.host.replay(request)
+    wanted = call.options.get("idempotency_key") if call.options else None
+    if idempotency.field is not None:
+        found = _key_in_body(call, idempotency.field)
+        if wanted is not None and found is None:
+            call.record.key = _checked(call, _as_key(wanted))
+            _put_in_body(call, idempotency.field, call.record.key)
+            return
+        if found is not None:
+            call.record.key = _checked(call, _as_key(wanted) if wanted is not None else found)
+            if call.record.key != found:
+                _put_in_body(call, idempotency.field, call.record.key)
+            return
+    if wanted is not None:
+        call.record.key = _checked(call, _as_key(wanted))
+        request.headers[idempotency.header] = _dressed(call.record.key, quoted=idempotency.quoted)
+        return
+    carried = request.headers.get(idempotency.header)
+    if carried is not None:
+        call.record.key = _checked(call, _undressed(carried) if idempotency.quoted else carried)
+    elif idempotency.routes and idempotency.routes.match(request.method, request.url.path):
+        call.record.key = call.new_key()
+        if idempotency.field is not None:
+            _put_in_body(call, idempotency.field, call.record.key)
+        else:
+            request.headers[idempotency.header] = _dressed(call.record.key, quoted=idempotency.quoted)
+
+
+def _as_key(wanted: object) -> str:
+    if not isinstance(wanted, str):
+        raise TypeError(f"idempotency_key must be a string, not {type(wanted).__name__}")
+    return wanted
+
+
+def _checked(call: Call, key: str) -> str:
+    idempotency = call.rules.idempotency
+    if not idempotency.shortest <= len(key) <= idempotency.longest:
+        raise ValueError(
+            f"{call.rules.api} takes idempotency keys of {idempotency.shortest} to {idempotency.longest} characters; "
+            f"this one has {len(key)}. Nothing was sent. Leave the key out to have one made, or use uuid.uuid4()."
+        )
+    return key
+
+
+# RFC 9651 3.3.3: a string stands in double quotes, with \ before quotes and backslashes.
+def _dressed(key: str, *, quoted: bool) -> str:
+    if not quoted:
+        return key
+    return '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _undressed(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        return value[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    return value
+
+
+def _key_in_body(call: Call, pointer: Pointer) -> str | None:
+    document = _document(call)
+    if document is None:
+        return None
+    found = next(pointer.find(document), None)
+    return found if isinstance(found, str) and found else None
+
+
+def _document(call: Call) -> dict[str, Any] | None:
+    body = call.host.body_of(call.request)
+    if not body or body.lstrip()[:1] != b"{" or "content-encoding" in call.request.headers:
+        return None
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _put_in_body(call: Call, pointer: Pointer, key: str) -> None:
+    body = call.host.body_of(call.request)
+    changed = with_field(body, pointer, key) if body is not None else None
+    if changed is None:
+        raise ValueError(
+            f"{call.rules.api} takes its idempotency key in the JSON body at {pointer.text}, and this request's body is "
+            "no JSON object. Nothing was sent."
+        )
+    # The bytes differ from what was signed, so whatever signs must sign again.
+    call.request = call.host.again(call.request, call.stream, changed)
+    call.stream = call.request.stream
+    call.sign_first = call.auth is not None
+
+
+def with_field(body: bytes, pointer: Pointer, value: Any) -> bytes | None:
+    """Add a field to a JSON object, leaving every other byte as it was where the field is new.
+
+    None where that cannot be done: the body is no JSON object in UTF-8, the pointer's way is not there, or the field has
+    the value already (a request that changes nothing is not worth sending).
+    """
+    try:
+        document = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or not pointer.tokens:
+        return None
+    target: Any = document
+    for token in pointer.tokens[:-1]:
+        target = target.get(token) if isinstance(target, dict) else None
+    last = pointer.tokens[-1]
+    if not isinstance(target, dict) or (last in target and target[last] == value and target[last] is not None):
+        return None
+    if target is document and last not in document:
+        # A splice keeps the caller's own spelling of numbers, spaces and escapes.
+        head = body.rstrip()[:-1].rstrip()
+        comma = b"" if head.endswith(b"{") and not document else b","
+        return head + comma + json.dumps({last: value}, separators=(",", ":"))[1:].encode()
+    target[last] = value
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def longer_than(response: httpx.Response, limit: int) -> bool:
+    """Tell whether a response says itself that its body is longer than this many bytes."""
+    length = response.headers.get("Content-Length", "")
+    return length.isascii() and length.isdigit() and (len(length) > 12 or int(length) > limit)
+
+
+def never_sent(error: Exception) -> bool:
+    """Tell whether an error means that nothing of the request has left."""
+    return not _NEVER_SENT.isdisjoint(_kinds(error))
+
+
+def lost(error: Exception) -> bool:
+    """Tell whether an error is of the network at all, so that the request may have arrived."""
+    return "TransportError" in _kinds(error) and not never_sent(error) and "UnsupportedProtocol" not in _kinds(error)
+
+
+def worth_repeating(error: Exception) -> bool:
+    """Tell whether a network error may pass: not the caller's own mistake, and not a certificate that does not fit."""
+    if "TransportError" not in _kinds(error) or not _CALLERS_OWN.isdisjoint(_kinds(error)):
+        return False
+    cause: BaseException | None = error
+    for _ in range(8):  # httpx wraps httpcore, which wraps ssl
+        if cause is None:
+            return True
+        if not _DEADLY.isdisjoint(_kinds(cause)):
+            return False
+        cause = cause.__cause__ or cause.__context__
+    return True
+
+
+def _kinds(error: BaseException) -> set[str]:
+    # By name, so that the sister libraries with httpx's exceptions are understood as well.
+    return {kind.__name__ for kind in type(error).__mro__}

@@ -1,0 +1,81 @@
+"""What a flow may ask for, and what it is told. The whole vocabulary between the part that decides and the part that acts.
+
+Law of this file: a step is a plain value that says what to do and nothing of how. Every point in time is in monotonic
+seconds of the driver's clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import httpx
+
+__all__ = ["Body", "Discard", "Flow", "Read", "Send", "Settled", "Sign", "Sleep", "Step", "Told"]
+
+
+class Send(NamedTuple):
+    """Send this request. Told: the response, its body unread; or the error."""
+
+    request: httpx.Request
+    until: float | None  # when the call's deadline passes; every timeout of the attempt shrinks to what is left
+
+
+class Read(NamedTuple):
+    """Read an error's body, to the end or to a bound, and keep it for the caller. Told: a Body."""
+
+    response: httpx.Response
+    limit: int  # bytes
+    until: float | None  # when the call's deadline passes
+    patience: float  # seconds that reading may take where there is no deadline
+
+
+class Discard(NamedTuple):
+    """Let go of a response that the caller will not see: its connection is free after this, or closed."""
+
+    response: httpx.Response
+
+
+class Sleep(NamedTuple):
+    """Wait."""
+
+    seconds: float
+
+
+class Sign(NamedTuple):
+    """Run the request's own auth over it again, signing in anew where the auth asks for it. Told: nothing, or the error."""
+
+    request: httpx.Request
+    auth: object
+    refused: httpx.Request | None  # the request whose token the API called dead, where that is why
+    until: float | None
+
+
+class Body(NamedTuple):
+    """What reading an error's body brought."""
+
+    content: bytes | None  # the raw bytes, when all of them are there
+    state: Literal["whole", "long", "slow", "late", "broken"]
+
+
+class Told(NamedTuple):
+    """What came back, and when."""
+
+    at: float
+    response: httpx.Response | None = None
+    error: Exception | None = None
+    body: Body | None = None
+    wall: float = 0.0  # epoch seconds; told with every Body
+
+
+class Settled(NamedTuple):
+    """The end of the way: exactly one of the two."""
+
+    response: httpx.Response | None
+    error: Exception | None
+
+
+Step = Send | Read | Discard | Sleep | Sign
+Flow = "Generator[Step, Told, Settled]"

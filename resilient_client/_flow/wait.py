@@ -1,0 +1,130 @@
+"""How long until the next attempt? Pure: the rule, the history, the server's word and one random number in, seconds out.
+
+The laws: a wait that the server asks for is never shortened; jitter only ever adds to it, and to a schedule; a backoff with
+full jitter is drawn from nothing to its ceiling; what does not fit its bounds is refused, not cut.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import tenacity
+
+    from resilient_client.outcome import Reason, Tried
+
+    from .rulebook import Retry
+
+__all__ = ["Refused", "Wait", "next_wait"]
+
+SPREAD = 0.2  # of the wait: enough to spread a crowd that was told the same second
+SPREAD_SECONDS = 0.25  # on top, so that short waits spread too
+_AN_INSTANT = 1e-3  # seconds: what is left of a rule's time is over when it is shorter than this
+
+
+class Wait(NamedTuple):
+    """Wait this long, then try again."""
+
+    base: float  # seconds, before jitter; the upper end where the jitter is full
+    seconds: float  # seconds to sleep
+
+
+class Refused(NamedTuple):
+    """Do not try again."""
+
+    reason: Reason
+
+
+def next_wait(  # noqa: PLR0913 - the whole of what a wait depends on
+    retry: Retry,
+    earlier: Sequence[Tried],
+    tried: Tried,
+    asked: float | None,
+    *,
+    chance: float,
+    longest: float,
+    until: float | None,
+) -> Wait | Refused:
+    """Work out the wait after `tried`, the newest attempt that this rule judged, `earlier` being those before it in this call.
+
+    `asked` is what the server asked for, `chance` a random number in [0, 1), `longest` the policy's longest single wait in
+    seconds, `until` the monotonic second of the deadline. tenacity's stop decides whether there is another attempt, and its
+    wait how long to wait where the server does not say.
+    """
+    now = tried.at
+    first = earlier[0].at if earlier else now
+    state = _retry_state(retry, earlier, tried, first)
+    try:
+        own = float(retry.wait(state))
+    except OverflowError:
+        own = math.inf
+    own = 0.0 if own < 0 else own
+    base, spread = own, retry.spread
+    if asked is not None:
+        base, spread = max(own, asked) if retry.floor_only else asked, "add"
+    if retry.duration is not None:
+        left = first + retry.duration - now
+        if left < _AN_INSTANT or (asked is not None and asked > left):
+            return Refused("attempts_exhausted")
+    state.upcoming_sleep = base
+    if retry.stop(state):
+        return Refused("attempts_exhausted")
+    if not base <= longest:  # written so that NaN is too long
+        return Refused("wait_too_long")
+    seconds = _jittered(base, spread, chance, asked)
+    if retry.duration is not None:
+        seconds = max(min(seconds, left), asked or 0.0)
+    if until is not None:
+        left = until - now
+        if (base if spread == "add" else seconds) >= left:
+            return Refused("deadline")
+        if spread == "add":
+            seconds = min(seconds, (base + left) / 2)  # leave time for the attempt itself
+    return Wait(base, seconds)
+
+
+def _jittered(base: float, spread: str, chance: float, asked: float | None) -> float:
+    if spread == "full":
+        return base * chance
+    if spread == "add" and (base > 0 or asked is not None):
+        return base + chance * (SPREAD * base + SPREAD_SECONDS)
+    return base
+
+
+def _retry_state(retry: Retry, earlier: Sequence[Tried], tried: Tried, first: float) -> tenacity.RetryCallState:
+    state = _blank_state()
+    state.start_time = first
+    state.attempt_number = len(earlier) + 1
+    state.outcome_timestamp = tried.at
+    state.idle_for = sum(before.wait for before in earlier)
+    if retry.foreign:
+        import tenacity  # noqa: PLC0415 - loaded with the first rule that waits
+
+        outcome = tenacity.Future(state.attempt_number)
+        if tried.error is not None:
+            outcome.set_exception(tried.error)
+        else:
+            outcome.set_result(tried.verdict)
+        state.outcome = outcome
+    return state
+
+
+def _blank_state() -> tenacity.RetryCallState:
+    import tenacity  # noqa: PLC0415 - loaded with the first rule that waits
+
+    return tenacity.RetryCallState(_retrying(), fn=None, args=(), kwargs={})
+
+
+_RETRYING: list[tenacity.Retrying] = []
+
+
+def _retrying() -> tenacity.Retrying:
+    # tenacity's waits and stops read a state that belongs to a loop of theirs; this one never runs.
+    if not _RETRYING:
+        import tenacity  # noqa: PLC0415 - loaded with the first rule that waits
+
+        _RETRYING.append(tenacity.Retrying())
+    return _RETRYING[0]

@@ -1,0 +1,259 @@
+"""All that depends on how httpx is built: its private names, its streams, its timeouts.
+
+Law of this file: a private name of httpx stands here or nowhere, and `tests/test_httpx_names.py` pins each of them. The
+flow sees httpx only through `HOST`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import httpx
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+    from httpx._types import AuthTypes, CertTypes, CookieTypes, HeaderTypes, ProxyTypes, QueryParamTypes, TimeoutTypes
+
+    from .clock import Clock
+
+
+class _Options(TypedDict, total=False):
+    auth: AuthTypes | None
+    params: QueryParamTypes | None
+    headers: HeaderTypes | None
+    cookies: CookieTypes | None
+    verify: ssl.SSLContext | str | bool
+    cert: CertTypes | None
+    trust_env: bool
+    http1: bool
+    http2: bool
+    proxy: ProxyTypes | None
+    timeout: TimeoutTypes
+    follow_redirects: bool
+    limits: httpx.Limits
+    max_redirects: int
+    event_hooks: Mapping[str, list[Callable[..., Any]]] | None
+    base_url: httpx.URL | str
+    default_encoding: str | Callable[[bytes], str]
+
+
+class ClientOptions(_Options, total=False):
+    """All that `httpx.Client` takes; a test compares."""
+
+    mounts: Mapping[str, httpx.BaseTransport | None] | None
+    transport: httpx.BaseTransport | None
+
+
+class AsyncClientOptions(_Options, total=False):
+    """All that `httpx.AsyncClient` takes; a test compares."""
+
+    mounts: Mapping[str, httpx.AsyncBaseTransport | None] | None
+    transport: httpx.AsyncBaseTransport | None
+
+
+__all__ = ["HOST", "AsyncClientOptions", "AsyncKept", "ClientOptions", "Kept", "Shrinking", "wrap_transports"]
+
+_PIECE = 64  # bytes fed to a decoder at once: what a hostile reply can inflate in one step stays small
+
+
+class HttpxHost:
+    """What the flow needs from httpx; see `_flow.attempt.Host`."""
+
+    def replay(self, request: httpx.Request) -> Any:
+        """Give the stream that puts the same body on the wire once more; None where that cannot be had.
+
+        httpx's own streams for bytes, json and data iterate as often as they are asked; so does a request without a body
+        (no Content-Length and no Transfer-Encoding), whatever its stream is. Files can be had again where they can seek.
+        """
+        stream = request.stream
+        if type(stream) is httpx.ByteStream:
+            return stream
+        headers = request.headers
+        if "content-length" not in headers and "transfer-encoding" not in headers:
+            return stream
+        fields = getattr(stream, "fields", None)
+        if fields is not None and type(stream).__module__.startswith("httpx."):  # multipart: rewinds its files itself
+            return stream if all(_rewinds(getattr(field, "file", None)) for field in fields) else None
+        file = getattr(stream, "_stream", None)
+        if type(stream).__module__.startswith("httpx.") and hasattr(file, "read"):
+            position = _position(file)
+            return None if position is None else FromPosition(file, position)
+        return None
+
+    def body_of(self, request: httpx.Request) -> bytes | None:
+        """Give the body where it is bytes in memory, None otherwise."""
+        stream = request.stream
+        return b"".join(stream) if type(stream) is httpx.ByteStream else None
+
+    def again(self, request: httpx.Request, stream: Any, body: bytes | None = None) -> httpx.Request:
+        """Make a new request with this stream, or with these bytes as its body. The first one is left as it was sent."""
+        if body is not None:
+            stream = httpx.ByteStream(body)
+        again = httpx.Request(
+            request.method, request.url, headers=request.headers, stream=stream, extensions=request.extensions
+        )
+        if body is not None:
+            again.headers.pop("Transfer-Encoding", None)
+            again.headers["Content-Length"] = str(len(body))
+        return again
+
+    def decoded(self, response: httpx.Response, content: bytes, limit: int) -> bytes | None:
+        """Undo the Content-Encoding of an error's body; None where it cannot be, or would grow past the limit."""
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.strip().lower() in {"identity", ""}:
+            return content
+        pieces = httpx.Response(200, headers={"Content-Encoding": encoding}, stream=_Pieces(content))
+        plain = bytearray()
+        try:
+            for part in pieces.iter_bytes():
+                plain += part
+                if len(plain) > limit:
+                    return None
+        except Exception:  # noqa: BLE001 - decoders come from many packages; a body that none can read has no code
+            return None
+        return bytes(plain)
+
+    def with_cookies(self, response: httpx.Response, lines: tuple[str, ...]) -> None:
+        """Put the Set-Cookie lines of earlier responses before the response's own, so that its own win."""
+        response.headers = httpx.Headers([*(("Set-Cookie", line) for line in lines), *response.headers.multi_items()])
+
+
+HOST = HttpxHost()
+
+
+def _position(file: Any) -> int | None:
+    """Tell where a file stands, None for one that cannot be set back there."""
+    try:
+        if hasattr(file, "seekable") and not file.seekable():
+            return None
+        position = int(file.tell())
+        file.seek(position)
+    except Exception:  # noqa: BLE001 - whatever a file-like object raises, it cannot be rewound
+        return None
+    return position
+
+
+def _rewinds(file: Any) -> bool:
+    return file is None or isinstance(file, str | bytes) or _position(file) is not None
+
+
+class FromPosition(httpx.SyncByteStream):
+    """A file's bytes from where it stood, as often as they are asked for."""
+
+    def __init__(self, file: Any, position: int) -> None:
+        self._file = file
+        self._position = position
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(self._position)
+        while chunk := self._file.read(65_536):
+            yield chunk
+
+
+class _Pieces(httpx.SyncByteStream):
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, len(self._content), _PIECE):
+            yield self._content[start : start + _PIECE]
+
+
+class Kept(httpx.SyncByteStream):
+    """A body of which the beginning has been read: it is given again, then the rest, or the error that ended it."""
+
+    def __init__(
+        self, chunks: list[bytes], rest: Iterator[bytes], stream: httpx.SyncByteStream, error: Exception | None
+    ) -> None:
+        self._chunks = chunks
+        self._rest = rest
+        self._stream = stream
+        self._error = error
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._chunks
+        if self._error is not None:
+            raise self._error
+        yield from self._rest
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if hasattr(self._rest, "close"):
+            self._rest.close()
+        self._stream.close()
+
+
+class AsyncKept(httpx.AsyncByteStream):
+    """The same for tasks."""
+
+    def __init__(
+        self, chunks: list[bytes], rest: AsyncIterator[bytes], stream: httpx.AsyncByteStream, error: Exception | None
+    ) -> None:
+        self._chunks = chunks
+        self._rest = rest
+        self._stream = stream
+        self._error = error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+        if self._error is not None:
+            raise self._error
+        async for chunk in self._rest:
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        if hasattr(self._rest, "aclose"):
+            await self._rest.aclose()
+        await self._stream.aclose()
+
+
+class Shrinking(dict[str, float | None]):
+    """The timeouts of an attempt under a deadline: each is what was asked for, or what is left, whichever is less.
+
+    The connection reads them when each phase begins, so a phase that begins late gets less.
+    """
+
+    LEAST = 0.001  # seconds: 0 would mean "do not block" to a socket
+
+    def __init__(self, given: dict[str, float | None], until: float, clock: Clock) -> None:
+        self.given = given.given if isinstance(given, Shrinking) else dict(given)
+        self._until = until
+        self._clock = clock
+        super().__init__({name: self._least(name) for name in ("connect", "read", "write", "pool")})
+
+    def _least(self, name: str) -> float | None:
+        own = self.given.get(name)
+        left = self._until - self._clock.monotonic()
+        if left == math.inf:
+            return own
+        left = max(left, self.LEAST)
+        return left if own is None else min(own, left)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Give a timeout in seconds, as of now."""
+        return self._least(name) if name in self else default
+
+    def __getitem__(self, name: str) -> float | None:
+        return self._least(name)
+
+    def release(self) -> None:
+        """Give the caller's own timeouts from now on: the deadline was met, and what is left to read is the caller's."""
+        self._until = math.inf
+        self.update(self.given)
+
+
+def wrap_transports(client: httpx.Client | httpx.AsyncClient, wrap: Callable[[Any], Any]) -> None:
+    """Make every transport of a client resilient: its own, its proxies', the environment's and its mounts.
+
+    httpx has no public way to wrap the transports that it makes itself.
+    """
+    client._transport = wrap(client._transport)  # noqa: SLF001
+    client._mounts = {  # noqa: SLF001
+        pattern: None if transport is None else wrap(transport)
+        for pattern, transport in client._mounts.items()  # noqa: SLF001
+    }

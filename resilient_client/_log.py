@@ -1,0 +1,160 @@
+"""What the log says: one line per attempt at DEBUG, one per call that ended in an error at WARNING, on `resilient_client`.
+
+Law of this file: no secret and no query string leaves here, and no line holds a character that a server could use to forge
+another line.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .masking import masked_headers, masked_json, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from ._flow.attempt import Call
+    from .outcome import Record, Tried, Verdict
+
+logger = logging.getLogger("resilient_client")
+
+__all__ = ["fields", "gave_up", "note", "request_lines", "response_lines", "watcher"]
+
+
+def fields(verdict: Verdict, *, method: str, path: str, wall: float | None) -> dict[str, Any]:
+    """Give what the vendors ask to have logged, JSON-ready: timestamp, requestId, statusCode, errorCode, errorMessage,
+    endpoint and field.
+    """  # noqa: D205 - the list is the summary
+    return {
+        "timestamp": stamp(wall),
+        "requestId": verdict.request_id,
+        "statusCode": verdict.status,
+        "errorCode": verdict.code if verdict.code is not None else verdict.name,
+        "errorName": verdict.name,
+        "errorMessage": None if verdict.message is None else one_line(verdict.message),
+        "endpoint": f"{method} {path}",
+        "field": verdict.field,
+        "category": verdict.category,
+    }
+
+
+def stamp(wall: float | None) -> str | None:
+    """Write an epoch time as ISO 8601 in UTC."""
+    if wall is None or not 0 <= wall < 253_402_300_800:  # the year 10000
+        return None
+    moment = datetime.datetime.fromtimestamp(wall, datetime.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def watcher(*, debug: bool) -> Callable[[Call, Tried | None], None] | None:
+    """Give what should be told of every attempt; None where nobody listens."""
+    if debug:
+        return _debug
+    return _attempt if logger.isEnabledFor(logging.DEBUG) else None
+
+
+def _attempt(call: Call, tried: Tried | None) -> None:
+    request, rules = call.request, call.rules
+    number, path = len(call.tried) + (tried is None), one_line(request.url.path)
+    if tried is None:
+        logger.debug(
+            "%s: %s %s attempt %d -> %d",
+            rules.api, request.method, path, number, call.record.status,
+            extra={"api": rules.api, "endpoint": f"{request.method} {path}", "statusCode": call.record.status,
+                   "attempt": number},
+        )  # fmt: skip
+        return
+    verdict = tried.verdict
+    logger.debug(
+        "%s: %s %s attempt %d -> %s, next in %.3f s%s",
+        rules.api, request.method, path, number, _what(verdict, tried.error), tried.wait,
+        f" with a fresh {', '.join(tried.change)}" if tried.change else "",
+        extra=fields(verdict, method=request.method, path=path, wall=None)
+        | {"api": rules.api, "attempt": number, "wait": tried.wait},
+    )  # fmt: skip
+
+
+def _what(verdict: Verdict, error: Exception | None) -> str:
+    if error is not None:
+        return type(error).__name__
+    return verdict.name if verdict.status is None else f"{verdict.status} {one_line(verdict.name)}"
+
+
+def gave_up(record: Record) -> None:
+    """Log a call that ended in an error."""
+    if not logger.isEnabledFor(logging.WARNING) or not record.tried:
+        return
+    last = record.tried[-1]
+    path = one_line(record.path)
+    logger.warning(
+        "%s: %s %s failed with %s after %d attempt(s): %s",
+        record.rules.api, record.method, path, _what(last.verdict, last.error), len(record.tried), record.reason,
+        extra=fields(last.verdict, method=record.method, path=path, wall=record.wall)
+        | {"api": record.rules.api, "reason": record.reason, "attempts": len(record.tried),
+           "maybeApplied": record.maybe_applied},
+    )  # fmt: skip
+
+
+def note(record: Record) -> str:
+    """Say in one line what was tried, for the note of an exception."""
+    count = len(record.tried)
+    what = ", ".join(_what(tried.verdict, tried.error) for tried in record.tried[-6:])
+    more = f"the last 6 of {count}: " if count > 6 else ""
+    may = " An attempt may have taken effect." if record.maybe_applied else ""
+    return (
+        f"resilient_client ({record.rules.api}): {count} attempt(s) at {record.method} {one_line(record.path)} in "
+        f"{record.ended - record.started:.2f} s: {more}{what}; {record.reason}.{may}"
+    )
+
+
+# --------------------------------------------------------------------------------------------------- debug=True
+
+
+def _debug(call: Call, tried: Tried | None) -> None:
+    if logger.isEnabledFor(logging.DEBUG):
+        _attempt(call, tried)
+    lines = [f"<-- {_what(tried.verdict, tried.error) if tried else call.record.status}"]
+    if tried is not None and tried.verdict.message:
+        lines.append(f"    message: {one_line(tried.verdict.message)}")
+    if tried is not None and tried.wait:
+        lines.append(f"    again in {tried.wait:.3f} s")
+    _print(lines)
+
+
+def _print(lines: list[str]) -> None:
+    print("\n".join(f"resilient_client {line}" for line in lines), file=sys.stderr, flush=True)  # noqa: T201 - debug=True
+
+
+def request_lines(request: httpx.Request, body: bytes | None) -> list[str]:
+    """Show a request with its secrets hidden."""
+    query = "?…" if request.url.query else ""
+    lines = [f"--> {request.method} {request.url.scheme}://{request.url.netloc.decode()}{request.url.path}{query}"]
+    lines += [f"    {name}: {value}" for name, value in masked_headers(request.headers)]
+    return [*lines, *_body_lines(body)]
+
+
+def response_lines(response: httpx.Response, body: bytes | None) -> list[str]:
+    """Show a response with its secrets hidden; the body of a success is the caller's and is not read for this."""
+    lines = [f"<-- {response.status_code}"]
+    lines += [f"    {name}: {value}" for name, value in masked_headers(response.headers)]
+    return [*lines, *_body_lines(body)]
+
+
+def _body_lines(body: bytes | None) -> list[str]:
+    if body is None:
+        return ["    (body not shown: a stream)"]
+    if not body:
+        return []
+    try:
+        shown = json.dumps(masked_json(json.loads(body)), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return [f"    ({len(body)} bytes that are not JSON)"]
+    return [f"    {one_line(shown, 2000)}"]
+
+

@@ -1,0 +1,169 @@
+"""ResilientClient and AsyncResilientClient: httpx's own clients, whose every transport is resilient."""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from ._httpx import wrap_transports
+from .errors import api_error
+from .transport import AsyncResilientTransport, ResilientTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Unpack
+
+    from ._httpx import AsyncClientOptions, ClientOptions
+    from .clock import Clock
+    from .policy import Policy
+
+__all__ = ["AsyncResilientClient", "ResilientClient"]
+
+
+class _ResilientHTTPTransport(ResilientTransport, httpx.HTTPTransport):
+    """What httpx makes itself, made resilient: still an `httpx.HTTPTransport`, for code that asks."""
+
+
+class _AsyncResilientHTTPTransport(AsyncResilientTransport, httpx.AsyncHTTPTransport):
+    """The same for tasks."""
+
+
+def _jar_of(client: httpx.Client | httpx.AsyncClient) -> Callable[[httpx.Request, httpx.Response], None]:
+    # A weak reference: a client that is dropped without being closed must not be kept alive by its own transports.
+    reference = weakref.ref(client)
+
+    def keep(request: httpx.Request, response: httpx.Response) -> None:
+        owner = reference()
+        if owner is not None:
+            response.request = request
+            owner.cookies.extract_cookies(response)
+
+    return keep
+
+
+class ResilientClient(httpx.Client):
+    """An `httpx.Client` that treats every failure as the API's policy says.
+
+    Args:
+        policy: a shipped policy's name, a path to a policy file, a `Policy`, or None for the default policy.
+        clock: what tells the time and waits; a `VirtualClock` in tests.
+        deadline: seconds that one call may take: attempts, waits and the reading of an error's body together.
+        raise_for_status: raise an `ApiError` for every response that is an error.
+        debug: write every request and response to stderr, secrets hidden.
+        options: all that `httpx.Client` takes. Proxies, mounts and a `transport` of your own are made resilient too, and a
+            `ResilientTransport` among them keeps its own policy.
+
+    Raises:
+        PolicyError: the policy cannot be used; the message says what to do.
+        ValueError: the deadline is no number above 0, or httpx cannot use a proxy's address.
+    """
+
+    def __init__(  # noqa: PLR0913 - ours on top of httpx's
+        self,
+        policy: str | Path | Policy | None = None,
+        *,
+        clock: Clock | None = None,
+        deadline: float | None = None,
+        raise_for_status: bool = False,
+        debug: bool = False,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        def wrap(transport: httpx.BaseTransport) -> httpx.BaseTransport:
+            if isinstance(transport, ResilientTransport):
+                return transport
+            kind = _ResilientHTTPTransport if isinstance(transport, httpx.HTTPTransport) else ResilientTransport
+            resilient = kind(policy, transport, clock=clock, deadline=deadline)
+            resilient.core.debug = debug
+            resilient.core.keep_cookies = jar
+            return resilient
+
+        # First, so that nothing is opened for a policy that cannot be used.
+        self._raise_for_status = raise_for_status
+        ResilientTransport(policy, _NOWHERE, clock=clock, deadline=deadline)
+        super().__init__(**options)
+        jar = _jar_of(self)
+        wrap_transports(self, wrap)
+
+    def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
+        """Send a request, as `httpx.Client.send` does.
+
+        Raises:
+            ApiError: the client was made with `raise_for_status=True`, and the response is an error.
+        """
+        response = super().send(request, stream=stream, **options)
+        if not self._raise_for_status:
+            return response
+        error = api_error(response)
+        if error is None:
+            return response
+        try:
+            if stream and isinstance(response.stream, httpx.ByteStream):
+                response.read()
+        finally:
+            response.close()
+        raise error
+
+
+class AsyncResilientClient(httpx.AsyncClient):
+    """An `httpx.AsyncClient`, for asyncio and trio, that treats every failure as the API's policy says.
+
+    See `ResilientClient` for what it takes and raises.
+    """
+
+    def __init__(  # noqa: PLR0913 - ours on top of httpx's
+        self,
+        policy: str | Path | Policy | None = None,
+        *,
+        clock: Clock | None = None,
+        deadline: float | None = None,
+        raise_for_status: bool = False,
+        debug: bool = False,
+        **options: Unpack[AsyncClientOptions],
+    ) -> None:
+        def wrap(transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+            if isinstance(transport, AsyncResilientTransport):
+                return transport
+            is_own = isinstance(transport, httpx.AsyncHTTPTransport)
+            kind = _AsyncResilientHTTPTransport if is_own else AsyncResilientTransport
+            resilient = kind(policy, transport, clock=clock, deadline=deadline)
+            resilient.core.debug = debug
+            resilient.core.keep_cookies = jar
+            return resilient
+
+        self._raise_for_status = raise_for_status
+        ResilientTransport(policy, _NOWHERE, clock=clock, deadline=deadline)
+        super().__init__(**options)
+        jar = _jar_of(self)
+        wrap_transports(self, wrap)
+
+    async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
+        """Send a request, as `httpx.AsyncClient.send` does. See `ResilientClient.send`."""
+        response = await super().send(request, stream=stream, **options)
+        if not self._raise_for_status:
+            return response
+        error = api_error(response)
+        if error is None:
+            return response
+        try:
+            if stream and isinstance(response.stream, httpx.ByteStream):
+                await response.aread()
+        finally:
+            await response.aclose()
+        raise error
+
+
+_NOWHERE = httpx.BaseTransport()  # what a policy and a deadline are checked with, before httpx opens anything
+
+
+def _signed(own: Callable[..., None], theirs: Callable[..., None]) -> inspect.Signature:
+    """Give our signature with httpx's parameters in it, for help() and for editors that look at run time."""
+    ours = list(inspect.signature(own).parameters.values())[:-1]
+    return inspect.Signature([*ours, *list(inspect.signature(theirs).parameters.values())[1:]])
+
+
+for _ours, _theirs in ((ResilientClient, httpx.Client), (AsyncResilientClient, httpx.AsyncClient)):
+    _ours.__init__.__signature__ = _signed(_ours.__init__, _theirs.__init__)  # type: ignore[attr-defined]  # read by inspect

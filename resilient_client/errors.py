@@ -1,0 +1,181 @@
+"""What is raised: one tree, all of it caught by the exceptions that users of httpx catch already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+
+from . import _log
+from .loading import rulebook
+from .masking import mask, masked_json, without_secrets
+from .outcome import Outcome, Verdict, record_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .policy import Policy
+
+__all__ = ["ApiError", "PolicyError", "raise_for_status"]
+
+from .loading import PolicyError
+
+_Kind = TypeVar("_Kind", bound=BaseException)
+
+
+class ApiError(httpx.HTTPStatusError):
+    """The API answered with an error, and the policy knows what it means.
+
+    It is an `httpx.HTTPStatusError`, with `request` and `response` as ever; `outcome` tells what the call went through.
+    """
+
+    def __init__(
+        self, response: httpx.Response, verdict: Verdict, outcome: Outcome, *, wall: float | None = None, problem: str = ""
+    ) -> None:
+        self.outcome = outcome
+        self.verdict = verdict
+        self.api: str = outcome.api
+        self.code = verdict.code
+        self.name: str = verdict.name
+        self.category: str = verdict.category
+        self.cause: str = verdict.cause
+        self.remedy: str = verdict.remedy
+        self.user_message: str = verdict.user_message
+        self.field = verdict.field
+        self.request_id = verdict.request_id
+        self.retry_after = verdict.retry_after  # seconds, as the server asked when it last answered
+        self._wall = wall
+        request = response.request
+        self._endpoint = request.method, request.url.path
+        super().__init__(problem or self._text(), request=request, response=response)
+
+    def _text(self) -> str:
+        verdict = self.verdict
+        code = "" if verdict.code is None or verdict.code == verdict.name else f", code {verdict.code}"
+        parts = [f"{self.api} {verdict.name} ({verdict.status}{code}) at {' '.join(self._endpoint)}."]
+        parts += [text for text in (verdict.cause, verdict.remedy) if text]
+        if verdict.field:
+            parts.append(f"Field: {verdict.field}.")
+        if verdict.message:
+            parts.append(f'The API says: "{_log.one_line(verdict.message)}".')
+        if verdict.request_id:
+            parts.append(f"Request id: {_log.one_line(verdict.request_id)}.")
+        tried = len(self.outcome.attempts)
+        if tried > 1 or self.outcome.reason != "not_retryable":
+            parts.append(f"Gave up after {tried} attempt{'s' * (tried != 1)}: {self.outcome.reason}.")
+        if self.outcome.maybe_applied:
+            parts.append("An attempt may have taken effect.")
+        return " ".join(parts)
+
+    def log_record(self) -> dict[str, Any]:
+        """Give what the vendors ask to have logged, as a dict that json.dumps takes; no secret is in it.
+
+        Keys: timestamp (ISO 8601, UTC), requestId, statusCode, errorCode, errorName, errorMessage, endpoint (method and path,
+        without the query), field, category, api, attempts (a count), reason, maybeApplied, elapsed and slept (seconds), body
+        (the error's JSON, secrets hidden; None where it is none).
+        """
+        method, path = self._endpoint
+        return _log.fields(self.verdict, method=method, path=path, wall=self._wall) | {
+            "api": self.api,
+            "attempts": len(self.outcome.attempts),
+            "reason": self.outcome.reason,
+            "maybeApplied": self.outcome.maybe_applied,
+            "elapsed": round(self.outcome.elapsed, 3),
+            "slept": round(self.outcome.slept, 3),
+            "body": self._body(),
+        }
+
+    def _body(self) -> Any:
+        try:
+            body = self.response.json()
+        except Exception:  # noqa: BLE001 - an unread, closed or undecodable body is no reason to fail while reporting one
+            return None
+        return _deep_text(masked_json(body), self.request.headers)
+
+    def support_report(self, *, scopes: list[str] | tuple[str, ...] = (), event_id: str | None = None) -> str:
+        """Write what a vendor's support asks for, one line each, ready to be pasted into a ticket; no secret is in it.
+
+        Args:
+            scopes: the scope set of the API key, which only its owner knows.
+            event_id: the webhook event at issue, where there is one.
+        """
+        method, path = self._endpoint
+        verdict, outcome = self.verdict, self.outcome
+        lines = {
+            "api": self.api,
+            "request path": f"{method} {path}",
+            "response status": verdict.status,
+            "error code": verdict.code,
+            "error name": verdict.name,
+            "message": None if verdict.message is None else _log.one_line(verdict.message),
+            "field": verdict.field,
+            "request id": verdict.request_id,
+            "event_id": event_id,
+            "idempotency_key": outcome.idempotency_key,
+            "key scopes": ", ".join(scopes) or None,
+            "answered at (UTC)": _log.stamp(self._wall),
+            "first sent at (UTC)": _log.stamp(None if self._wall is None else self._wall - outcome.elapsed),
+            "attempts": "; ".join(
+                f"{attempt.number}: {attempt.status or type(attempt.error).__name__} {attempt.verdict.name}"
+                + (f", request id {attempt.request_id}" if attempt.request_id else "")
+                + (f", then waited {attempt.wait:.2f} s" if attempt.wait else "")
+                for attempt in outcome.attempts
+            ),
+            "outcome": outcome.reason + (" (an attempt may have taken effect)" if outcome.maybe_applied else ""),
+            "documented at": verdict.source or None,
+        }
+        return "\n".join(f"{name}: {_log.one_line(str(value), 2000)}" for name, value in lines.items() if value is not None)
+
+
+def _deep_text(value: Any, headers: httpx.Headers) -> Any:
+    if isinstance(value, str):
+        return without_secrets(value, headers)
+    if isinstance(value, dict):
+        return {name: _deep_text(inner, headers) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_deep_text(inner, headers) for inner in value]
+    return value
+
+
+def api_error(response: httpx.Response, *, policy: str | Path | Policy | None = None, problem: str = "") -> ApiError | None:
+    """Make the error that a response means; None where it means none.
+
+    `problem` replaces the text, and makes an error of any response.
+    """
+    record = record_of(response)
+    if record is not None and (record.reason != "success" or problem):
+        outcome = record.outcome()
+        return ApiError(response, outcome.verdict, outcome, wall=record.wall, problem=problem)
+    if record is not None:
+        return None
+    from ._flow.classify import classify  # noqa: PLC0415 - a response that no resilient transport has seen
+
+    rules = rulebook(policy)
+    request = response.request
+    try:
+        content: bytes | None = response.content
+    except httpx.ResponseNotRead:
+        content = None
+    reading = classify(
+        rules, response.status_code, response.headers, content, method=request.method, path=request.url.path
+    )
+    verdict = mask(reading.verdict, request.headers)
+    if verdict.category == "success" and not problem:
+        return None
+    outcome = Outcome((), verdict, "not_retryable", 0.0, 0.0, maybe_applied=False, api=rules.api)
+    return ApiError(response, verdict, outcome, problem=problem)
+
+
+def raise_for_status(response: httpx.Response, *, policy: str | Path | Policy | None = None) -> httpx.Response:
+    """Raise an ApiError if the response is an error, by its status or by what its policy says of it; give it back if not.
+
+    `policy` is used for a response that did not come through a resilient transport.
+
+    Raises:
+        ApiError: the response is an error.
+        RuntimeError: the response has no request, which httpx's own `raise_for_status` asks for too.
+    """
+    error = api_error(response, policy=policy)
+    if error is not None:
+        raise error
+    return response

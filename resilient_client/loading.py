@@ -1,0 +1,83 @@
+"""Finding policies: by name among the shipped ones, by path anywhere. Light to import; pydantic comes with the first policy."""
+
+from __future__ import annotations
+
+import difflib
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._flow.rulebook import Rulebook
+    from .policy import Policy
+
+__all__ = ["PolicyError", "load_policy", "policy_names", "rulebook"]
+
+DEFAULT = "default"
+
+
+class PolicyError(ValueError):
+    """A policy cannot be used. The message names the file, the place in it and the mend."""
+
+
+def folder() -> Path:
+    """Give the folder of the shipped policies: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "policies"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "policies"
+
+
+def policy_names() -> tuple[str, ...]:
+    """List the shipped policies by name, in alphabetical order."""
+    return tuple(sorted(path.stem for path in folder().glob("*.toml")))
+
+
+def load_policy(name_or_path: str | Path) -> Policy:
+    """Load a policy: a shipped one by its name, or a file by its path.
+
+    A string is a path when it ends in `.toml` or holds a path separator. Shipped policies are read once.
+
+    Raises:
+        PolicyError: there is none of that name, or the file cannot be read or says what a policy cannot say.
+    """
+    if isinstance(name_or_path, Path):
+        return _file(name_or_path)
+    if not isinstance(name_or_path, str):
+        raise PolicyError(f"a policy is given by name or path, not as {type(name_or_path).__name__}")
+    if name_or_path.endswith(".toml") or "/" in name_or_path or "\\" in name_or_path:
+        return _file(Path(name_or_path))
+    return _shipped(name_or_path)
+
+
+def rulebook(policy: str | Path | Policy | None) -> Rulebook:
+    """Give the compiled form of a policy, however it is named."""
+    if policy is None:
+        policy = DEFAULT
+    if isinstance(policy, str | Path):
+        policy = load_policy(policy)
+    compiled = getattr(policy, "rulebook", None)
+    if compiled is None:
+        raise PolicyError(
+            f"policy must be a name, a path, a Policy or None, not {type(policy).__name__}; "
+            f"the shipped names are {', '.join(policy_names())}"
+        )
+    found: Rulebook = compiled
+    return found
+
+
+@lru_cache
+def _shipped(name: str) -> Policy:
+    names = policy_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f' Did you mean "{near[0]}"?' if near else ""
+        raise PolicyError(
+            f'no policy "{name}".{hint} Shipped: {", ".join(names) or f"none, in {folder()}"}. '
+            "For a file of your own, give its path, ending in .toml."
+        )
+    return _file(folder() / f"{name}.toml")
+
+
+def _file(path: Path) -> Policy:
+    from .policy import from_file  # noqa: PLC0415 - pydantic comes with the first policy
+
+    return from_file(path)

@@ -1,0 +1,204 @@
+"""What a call went through, told in plain frozen values.
+
+The flow keeps a `Record` while a call is under way and leaves it on the response (or on the exception); `outcome_of` turns it
+into an `Outcome` when somebody asks. A first-try success costs one small object and no history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._flow.rulebook import Rule, Rulebook
+
+__all__ = ["Attempt", "Outcome", "Reason", "Verdict", "outcome_of"]
+
+Reason = Literal[
+    "success",
+    "not_retryable",
+    "attempts_exhausted",
+    "deadline",
+    "wait_too_long",
+    "body_not_replayable",
+    "cannot_change",
+    "retry_disabled",
+    "budget_exhausted",
+    "circuit_open",
+]
+
+RECORD = "resilience.record"  # the key under which a response's extensions carry the Record
+_EXCEPTION_RECORD = "_resilience_record"  # and the attribute under which an exception does
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one reply means, by the policy's rules. Pure: the same reply gives the same verdict.
+
+    `retryable` says that the rule allows a retry; whether one follows also depends on the call (its method, its key, its
+    deadline, what can be changed), which `Outcome.reason` tells.
+    """
+
+    name: str
+    category: str
+    status: int | None = None  # None where no answer came
+    code: str | int | None = None  # the API's own code, from the envelope
+    retryable: bool = False
+    cause: str = ""
+    remedy: str = ""
+    user_message: str = ""  # fit for an end user's eyes
+    source: str = ""  # the vendor's page
+    message: str | None = None  # the vendor's words; for people, never to be parsed
+    field: str | None = None
+    details: Any = None
+    request_id: str | None = None
+    retry_after: float | None = None  # seconds from now that the server asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request that was sent, what came of it, and what was done before the next."""
+
+    number: int  # from 1
+    status: int | None  # None where no answer came
+    error: Exception | None  # the httpx exception where no answer came
+    verdict: Verdict
+    wait: float = 0.0  # seconds slept after this attempt, jitter included
+    change: tuple[str, ...] = ()  # what was renewed after this attempt: "nonce", "refresh", "override"
+    request_id: str | None = None
+    elapsed: float = 0.0  # seconds from sending to the headers, or to the end of an error's body
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The whole way of one call, redirects and the sign-in apart."""
+
+    attempts: tuple[Attempt, ...]
+    verdict: Verdict
+    reason: Reason
+    elapsed: float  # seconds, waits included
+    slept: float  # seconds of waiting
+    maybe_applied: bool  # an attempt of this call may have taken effect without the caller having seen its answer
+    idempotency_key: str | None = None  # the key that every attempt carried
+    api: str = ""
+
+
+@dataclass(slots=True)
+class Tried:
+    """One attempt as the flow remembers it: an Attempt, and the rule that spoke."""
+
+    rule: Rule | None
+    verdict: Verdict
+    error: Exception | None
+    at: float  # monotonic seconds when its answer was in
+    elapsed: float
+    wait: float = 0.0
+    change: tuple[str, ...] = ()
+
+
+class Record:
+    """What is known of one call while it is under way; the flow writes it, nobody else."""
+
+    __slots__ = (
+        "clock",
+        "ended",
+        "key",
+        "maybe_applied",
+        "method",
+        "path",
+        "reason",
+        "rules",
+        "started",
+        "status",
+        "tried",
+        "wall",
+    )
+
+    def __init__(self, rules: Rulebook, started: float) -> None:
+        self.rules = rules
+        self.started = started  # monotonic seconds
+        self.ended = started
+        self.tried: list[Tried] = []
+        self.reason: Reason = "success"
+        self.status = 0
+        self.maybe_applied = False
+        self.key: str | None = None
+        self.method = ""
+        self.path = ""
+        self.wall: float | None = None  # epoch seconds when the error that ended the call was in
+        self.clock: object = None  # the transport's clock, for an auth that must judge by it
+
+    def outcome(self) -> Outcome:
+        """Freeze what happened."""
+        attempts = [_attempt(number, tried) for number, tried in enumerate(self.tried, start=1)]
+        if self.reason == "success" or not attempts:
+            verdict = self.rules.success(self.status)
+            begun = self.tried[-1].at + self.tried[-1].wait if self.tried else self.started
+            attempts.append(
+                Attempt(len(attempts) + 1, self.status, None, verdict, elapsed=max(0.0, self.ended - begun))
+            )
+        else:
+            verdict = attempts[-1].verdict
+        return Outcome(
+            attempts=tuple(attempts),
+            verdict=verdict,
+            reason=self.reason,
+            elapsed=max(0.0, self.ended - self.started),
+            slept=sum(attempt.wait for attempt in attempts),
+            maybe_applied=self.maybe_applied,
+            idempotency_key=self.key,
+            api=self.rules.api,
+        )
+
+
+def _attempt(number: int, tried: Tried) -> Attempt:
+    verdict = tried.verdict
+    return Attempt(
+        number=number,
+        status=verdict.status,
+        error=tried.error,
+        verdict=verdict,
+        wait=tried.wait,
+        change=tried.change,
+        request_id=verdict.request_id,
+        elapsed=tried.elapsed,
+    )
+
+
+def record_of(source: object) -> Record | None:
+    """Find the record that a response or an exception carries, if it went through a resilient transport."""
+    extensions = getattr(source, "extensions", None)
+    found = extensions.get(RECORD) if isinstance(extensions, dict) else getattr(source, _EXCEPTION_RECORD, None)
+    return found if isinstance(found, Record) else None
+
+
+def mark_exception(error: Exception, record: Record) -> None:
+    """Leave the record on an exception that is about to be raised."""
+    setattr(error, _EXCEPTION_RECORD, record)
+
+
+def outcome_of(source: object) -> Outcome:
+    """Tell what a response, or an exception that was raised, went through.
+
+    Takes the `httpx.Response` or any exception that a resilient client or transport gave you, `ApiError` included.
+
+    Raises:
+        LookupError: it did not come through a resilient transport, so there is nothing to tell.
+    """
+    ready = getattr(source, "outcome", None)
+    if isinstance(ready, Outcome):
+        return ready
+    record = record_of(source)
+    if record is None:
+        raise LookupError(
+            f"this {type(source).__name__} did not come through a resilient transport; "
+            "send the request with ResilientClient, or mount a ResilientTransport"
+        )
+    return record.outcome()
+
+
+def waits(attempts: Sequence[Attempt]) -> list[float]:
+    """List the waits between attempts, in seconds."""
+    return [attempt.wait for attempt in attempts[:-1]]

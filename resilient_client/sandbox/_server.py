@@ -1,0 +1,212 @@
+"""The sandbox on a socket: one listener on 127.0.0.1, one thread, one event loop, h11 for the protocol.
+
+What is said is decided elsewhere (`answer`); this file only says it, or fails to say it in the way that was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+from typing import TYPE_CHECKING, TypeAlias
+
+import h11
+
+from resilient_client.sandbox._api import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resilient_client.sandbox._api import Reply
+
+Answer: TypeAlias = "Callable[[Request], Reply]"
+
+BODY_LIMIT = 12 * 1024 * 1024  # bytes
+HEAD_LIMIT = 64 * 1024  # bytes
+_CHUNK = 64 * 1024  # bytes
+_LINGER = 1.0  # seconds that a closing connection may take
+_JOIN = 5.0  # seconds that the thread may take to start or to end
+
+
+class Server:
+    """Serves `answer` from a background thread, from the moment that it is made until `close`."""
+
+    def __init__(self, answer: Answer, *, name: str, port: int = 0) -> None:
+        """Listen on 127.0.0.1. Raises OSError, with one clear message, where the port cannot be had."""
+        self.connections = 0
+        self._answer = answer
+        self._name = name
+        self._listener = _listen(name, port)
+        self.port: int = self._listener.getsockname()[1]
+        self._talks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name=f"{name}-sandbox", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Close the listener and every connection, and wait for the thread. May be called twice.
+
+        Raises RuntimeError where the thread does not end in time.
+        """
+        with contextlib.suppress(RuntimeError):  # the loop has been closed already
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(_JOIN)
+        if self._thread.is_alive():
+            raise RuntimeError(f"the {self._name} sandbox did not stop within {_JOIN:g} seconds")
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._accept, sock=self._listener, limit=_CHUNK)
+        try:
+            await self._stop.wait()
+        finally:
+            server.close()
+            await asyncio.sleep(0)  # a connection that is being accepted becomes a talk
+            while self._talks:
+                for talk in self._talks:
+                    talk.cancel()
+                await asyncio.wait(self._talks)
+            await server.wait_closed()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        talk = asyncio.get_running_loop().create_task(_Talk(reader, writer, self._answer).run())
+        self._talks.add(talk)
+        talk.add_done_callback(self._talks.discard)
+
+
+def _listen(name: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        why = f"the {name} sandbox cannot listen on 127.0.0.1:{port}: {error.strerror or error}"
+        raise OSError(error.errno, why) from None
+
+
+class _Talk:
+    """One connection, from its first request to its end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._answer = answer
+        self._wire = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
+
+    async def run(self) -> None:
+        """Answer one request after the other until either side ends the connection."""
+        try:
+            while await self._exchange():
+                self._wire.start_next_cycle()
+        except ConnectionError:
+            pass  # the client has left; there is nobody to tell
+        except h11.RemoteProtocolError as error:
+            with contextlib.suppress(ConnectionError):
+                await self._turn_away(error.error_status_hint, str(error))
+        finally:
+            await self._hang_up()
+
+    async def _exchange(self) -> bool:
+        """Take a request and answer it. True if the connection can take another."""
+        head = await self._event()
+        if not isinstance(head, h11.Request):
+            return False
+        body = await self._body(head)
+        reply = self._answer(
+            Request.of(head.method.decode("ascii"), head.target.decode("latin-1"), list(head.headers), body)
+        )
+        match reply.ending:
+            case "whole":
+                await self._send(reply, head)
+            case "truncate":
+                await self._send(reply, head, upto=len(reply.body) // 2)
+            case "reset":
+                self._reset()
+            case "close":
+                pass  # hanging up is all
+        return self._wire.our_state is h11.DONE and self._wire.their_state is h11.DONE
+
+    async def _event(self) -> h11.Event:
+        """Wait for the next thing that the client says."""
+        while True:
+            event = self._wire.next_event()
+            if event is h11.NEED_DATA:
+                if self._wire.they_are_waiting_for_100_continue:
+                    self._say(h11.InformationalResponse(status_code=100, headers=[]))
+                self._wire.receive_data(await self._reader.read(_CHUNK))
+            elif isinstance(event, h11.Event):
+                return event
+            else:
+                raise RuntimeError("the next request was asked for before this one was answered")
+
+    async def _body(self, head: h11.Request) -> bytes:
+        """Read the whole body, or refuse one that is or turns out too long: before asking for it, where that is known."""
+        announced = next((value for name, value in head.headers if name == b"content-length"), b"0")
+        if int(announced) > BODY_LIMIT:
+            raise _too_long()
+        body = bytearray()
+        while isinstance(event := await self._event(), h11.Data):
+            body += event.data
+            if len(body) > BODY_LIMIT:
+                raise _too_long()
+        return bytes(body)
+
+    async def _send(self, reply: Reply, head: h11.Request, upto: int | None = None) -> None:
+        headers = [*reply.headers, ("Content-Length", str(len(reply.body)))]
+        self._say(h11.Response(status_code=reply.status, headers=headers))
+        if head.method != b"HEAD":
+            self._say(h11.Data(data=reply.body[:upto]))
+        if upto is None:
+            self._say(h11.EndOfMessage())
+        await self._writer.drain()
+
+    async def _turn_away(self, status: int, why: str) -> None:
+        """Tell the client what is wrong with what it sent, then close.
+
+        What it still sends is read and dropped for a moment: closing a socket that holds unread bytes resets it, and the
+        client would lose the reply.
+        """
+        if self._wire.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            return
+        text = f"{why}\n".encode()
+        headers = [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(text))),
+            ("Connection", "close"),
+        ]
+        self._say(h11.Response(status_code=status, headers=headers))
+        self._say(h11.Data(data=text))
+        self._say(h11.EndOfMessage())
+        await self._writer.drain()
+        self._writer.write_eof()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                while await self._reader.read(_CHUNK):
+                    pass
+
+    def _say(self, event: h11.Event) -> None:
+        self._writer.write(self._wire.send(event) or b"")
+
+    def _reset(self) -> None:
+        # Lingering for zero seconds makes the kernel send RST instead of FIN.
+        self._writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        self._writer.transport.abort()
+
+    async def _hang_up(self) -> None:
+        self._writer.close()
+        try:
+            async with asyncio.timeout(_LINGER):
+                await self._writer.wait_closed()
+        except OSError:  # TimeoutError included: the client does not read, or has gone
+            self._writer.transport.abort()
+
+
+def _too_long() -> h11.RemoteProtocolError:
+    return h11.RemoteProtocolError(f"the body is longer than {BODY_LIMIT} bytes", error_status_hint=413)
