@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ._flow import Body, Discard, Read, Send, Settled, Sign, Sleep, Told
+from ._flow import Body, Discard, Read, Send, Sign, Sleep, Told
 from ._flow.attempt import OPTIONS, longer_than
 from ._httpx import AsyncKept, Kept, Shrinking
 
@@ -26,10 +26,8 @@ __all__ = ["adrive", "drive"]
 _MOST_SIGN_INS = 8  # requests that an auth may send of its own before the one that it signs
 
 
-def _timed(request: httpx.Request, until: float | None, clock: Clock) -> httpx.Request:
-    if until is not None:
-        request.extensions["timeout"] = Shrinking(request.extensions.get("timeout") or {}, until, clock)
-    return request
+def _shrink(request: httpx.Request, until: float, clock: Clock) -> None:
+    request.extensions["timeout"] = Shrinking(request.extensions.get("timeout") or {}, until, clock)
 
 
 def _login(request: httpx.Request, step: Sign, clock: Clock) -> httpx.Request:
@@ -65,11 +63,11 @@ def _late() -> httpx.ReadTimeout:
 
 
 def drive(
-    steps: Generator[Step, Told, Settled],
+    steps: Generator[Step, Told, httpx.Response | None],
     send: Callable[[httpx.Request], httpx.Response],
     sign_in: Callable[[httpx.Request], httpx.Response],
     clock: Clock,
-) -> Settled:
+) -> httpx.Response | None:
     """Carry a flow's steps out in this thread."""
     held: httpx.Response | None = None
     try:
@@ -77,7 +75,9 @@ def drive(
         while True:
             if type(step) is Send:
                 try:
-                    held = send(_timed(step.request, step.until, clock))
+                    if step.until is not None:
+                        _shrink(step.request, step.until, clock)
+                    held = send(step.request)
                 except Exception as error:  # noqa: BLE001 - the flow decides what it is
                     told = Told(clock.monotonic(), None, error, None, clock.time())
                 else:
@@ -97,8 +97,8 @@ def drive(
             step = steps.send(told)
     except StopIteration as end:
         held = None
-        settled: Settled = end.value
-        return settled
+        response: httpx.Response | None = end.value
+        return response
     finally:
         if held is not None:
             held.stream.close()  # type: ignore[union-attr]  # a sync transport's stream is sync
@@ -160,11 +160,11 @@ def _sign(step: Sign, sign_in: Callable[[httpx.Request], httpx.Response], clock:
 
 
 async def adrive(
-    steps: Generator[Step, Told, Settled],
+    steps: Generator[Step, Told, httpx.Response | None],
     send: Callable[[httpx.Request], Awaitable[httpx.Response]],
     sign_in: Callable[[httpx.Request], Awaitable[httpx.Response]],
     clock: Clock,
-) -> Settled:
+) -> httpx.Response | None:
     """Carry a flow's steps out in this task."""
     held: httpx.Response | None = None
     try:
@@ -172,7 +172,9 @@ async def adrive(
         while True:
             if type(step) is Send:
                 try:
-                    held = await send(_timed(step.request, step.until, clock))
+                    if step.until is not None:
+                        _shrink(step.request, step.until, clock)
+                    held = await send(step.request)
                 except Exception as error:  # noqa: BLE001 - the flow decides what it is
                     told = Told(clock.monotonic(), None, error, None, clock.time())
                 else:
@@ -191,8 +193,8 @@ async def adrive(
             step = steps.send(told)
     except StopIteration as end:
         held = None
-        settled: Settled = end.value
-        return settled
+        response: httpx.Response | None = end.value
+        return response
     finally:
         if held is not None:
             await _aclose(held)

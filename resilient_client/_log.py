@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("resilient_client")
 
-__all__ = ["fields", "gave_up", "note", "request_lines", "response_lines", "watcher"]
+__all__ = ["fields", "gave_up", "note", "request_lines", "response_lines", "watch"]
 
 
 def fields(verdict: Verdict, *, method: str, path: str, wall: float | None) -> dict[str, Any]:
@@ -52,11 +52,9 @@ def stamp(wall: float | None) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def watcher(*, debug: bool) -> Callable[[Call, Tried | None], None] | None:
-    """Give what should be told of every attempt; None where nobody listens."""
-    if debug:
-        return _debug
-    return _attempt if logger.isEnabledFor(logging.DEBUG) else None
+def watch(*, debug: bool) -> Callable[[Call, Tried | None], None]:
+    """Give what is told of every attempt: the log, or with `debug` stderr as well."""
+    return _debug if debug else _attempt
 
 
 def _attempt(call: Call, tried: Tried | None) -> None:
@@ -65,8 +63,8 @@ def _attempt(call: Call, tried: Tried | None) -> None:
     if tried is None:
         logger.debug(
             "%s: %s %s attempt %d -> %d",
-            rules.api, request.method, path, number, call.record.status,
-            extra={"api": rules.api, "endpoint": f"{request.method} {path}", "statusCode": call.record.status,
+            rules.api, request.method, path, number, call.status,
+            extra={"api": rules.api, "endpoint": f"{request.method} {path}", "statusCode": call.status,
                    "attempt": number},
         )  # fmt: skip
         return
@@ -91,11 +89,11 @@ def gave_up(record: Record) -> None:
     if not logger.isEnabledFor(logging.WARNING) or not record.tried:
         return
     last = record.tried[-1]
-    path = one_line(record.path)
+    method, path = record.request.method, one_line(record.request.url.path)
     logger.warning(
         "%s: %s %s failed with %s after %d attempt(s): %s",
-        record.rules.api, record.method, path, _what(last.verdict, last.error), len(record.tried), record.reason,
-        extra=fields(last.verdict, method=record.method, path=path, wall=record.wall)
+        record.rules.api, method, path, _what(last.verdict, last.error), len(record.tried), record.reason,
+        extra=fields(last.verdict, method=method, path=path, wall=record.wall)
         | {"api": record.rules.api, "reason": record.reason, "attempts": len(record.tried),
            "maybeApplied": record.maybe_applied},
     )  # fmt: skip
@@ -108,7 +106,7 @@ def note(record: Record) -> str:
     more = f"the last 6 of {count}: " if count > 6 else ""
     may = " An attempt may have taken effect." if record.maybe_applied else ""
     return (
-        f"resilient_client ({record.rules.api}): {count} attempt(s) at {record.method} {one_line(record.path)} in "
+        f"resilient_client ({record.rules.api}): {count} attempt(s) at {record.request.method} {one_line(record.request.url.path)} in "
         f"{record.ended - record.started:.2f} s: {more}{what}; {record.reason}.{may}"
     )
 
@@ -119,7 +117,7 @@ def note(record: Record) -> str:
 def _debug(call: Call, tried: Tried | None) -> None:
     if logger.isEnabledFor(logging.DEBUG):
         _attempt(call, tried)
-    lines = [f"<-- {_what(tried.verdict, tried.error) if tried else call.record.status}"]
+    lines = [f"<-- {_what(tried.verdict, tried.error) if tried else call.status}"]
     if tried is not None and tried.verdict.message:
         lines.append(f"    message: {one_line(tried.verdict.message)}")
     if tried is not None and tried.wait:

@@ -180,7 +180,7 @@ def _point_ms(value: float, now: float) -> float | None:
 
 
 def _delta_or_point(value: float, now: float) -> float | None:
-    return _point(value, now) if _EPOCHS_FROM <= value < _EPOCHS_MS_FROM else _delta(value, now)
+    return _point(value, now) if value >= _EPOCHS_FROM else _delta(value, now)
 
 
 def _reset(value: float, now: float) -> float | None:
@@ -228,7 +228,7 @@ def _decimal(text: str) -> float | None:
         return units
     if not (fraction.isascii() and fraction.isdigit()):
         return None
-    return float(f"{units}.{fraction[:_MOST_DIGITS]}")
+    return float(f"{units}.{fraction}")
 
 
 def _duration(text: str) -> float | None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import httpx
+
     from ._flow.rulebook import Rule, Rulebook
 
 __all__ = ["Attempt", "Outcome", "Reason", "Verdict", "outcome_of"]
@@ -94,41 +96,34 @@ class Tried:
     error: Exception | None
     at: float  # monotonic seconds when its answer was in
     elapsed: float
+    base: float = 0.0  # seconds of waiting before jitter; the upper end where the jitter is full
     wait: float = 0.0
     change: tuple[str, ...] = ()
 
 
 class Record:
-    """What is known of one call while it is under way; the flow writes it, nobody else."""
+    """What is known of one call while it is under way; the flow writes it, nobody else.
 
-    __slots__ = (
-        "clock",
-        "ended",
-        "key",
-        "maybe_applied",
-        "method",
-        "path",
-        "reason",
-        "rules",
-        "started",
-        "status",
-        "tried",
-        "wall",
-    )
+    What most calls never touch is a default of the class: a call that succeeds at first pays for two timestamps.
+    """
 
-    def __init__(self, rules: Rulebook, started: float) -> None:
+    tried: Sequence[Tried] = ()  # a list from the first failure on
+    reason: Reason = "success"
+    status = 0
+    maybe_applied = False
+    key: str | None = None
+    wall: float | None = None  # epoch seconds when the error that ended the call was in
+
+    def __init__(self, request: httpx.Request, rules: Rulebook, started: float) -> None:
+        self.request = request  # of the newest attempt
         self.rules = rules
         self.started = started  # monotonic seconds
         self.ended = started
-        self.tried: list[Tried] = []
-        self.reason: Reason = "success"
-        self.status = 0
-        self.maybe_applied = False
-        self.key: str | None = None
-        self.method = ""
-        self.path = ""
-        self.wall: float | None = None  # epoch seconds when the error that ended the call was in
-        self.clock: object = None  # the transport's clock, for an auth that must judge by it
+
+    @property
+    def clock(self) -> object:
+        """The transport's clock, for an auth that must judge by it."""
+        return None
 
     def outcome(self) -> Outcome:
         """Freeze what happened."""
@@ -197,8 +192,3 @@ def outcome_of(source: object) -> Outcome:
             "send the request with ResilientClient, or mount a ResilientTransport"
         )
     return record.outcome()
-
-
-def waits(attempts: Sequence[Attempt]) -> list[float]:
-    """List the waits between attempts, in seconds."""
-    return [attempt.wait for attempt in attempts[:-1]]

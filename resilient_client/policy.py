@@ -7,6 +7,7 @@ what is done by them is in `_flow`.
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -520,3 +521,13 @@ def _near(name: str, known: Any) -> str:
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
+
+
+def json_schema() -> str:
+    """Write the format as JSON Schema, for editors: it is what `policies/policy.schema.json` holds."""
+    schema = Policy.model_json_schema(by_alias=True)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "A policy of resilient_client"
+    schema.pop("required", None)  # a policy that extends another need not say even its name
+    schema["$defs"]["Retry"]["properties"].pop("stop")  # Python only
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

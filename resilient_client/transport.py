@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import random
 import uuid
+from logging import DEBUG
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
 from . import _log
+from ._log import logger
 from ._drive import adrive, drive
 from ._flow import flow
 from ._flow.attempt import AUTH, OPTIONS, Call, arrive, check_options, deadline_seconds
 from ._httpx import HOST, Shrinking
 from .clock import SYSTEM, Clock
 from .loading import rulebook
-from .outcome import RECORD, Record, mark_exception
+from .outcome import RECORD, mark_exception
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,14 +28,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._flow.rulebook import Rulebook
-    from ._flow.steps import Settled
     from .policy import Policy
 
 __all__ = ["AsyncResilientTransport", "ResilientTransport"]
-
-
-def _new_key() -> str:
-    return str(uuid.uuid4())
 
 
 class _Core:
@@ -54,54 +51,47 @@ class _Core:
         # Given by a client, which has a jar of its own; a bare transport carries cookies over onto the final response.
         self.keep_cookies: Callable[[httpx.Request, httpx.Response], None] | None = None
 
+    host = HOST
+    chance = staticmethod(random.random)  # the module's own generator is seeded anew in a forked worker
+
+    @staticmethod
+    def new_key() -> str:
+        """Make an idempotency key."""
+        return str(uuid.uuid4())
+
     def call(self, request: httpx.Request) -> Call:
         """Make a call of a request: read what its caller asked for, and where it comes from."""
-        rules, now = self.rules, self.clock.monotonic()
+        now = self.clock.monotonic()
+        call = Call(request, self.rules, now, self)
         extensions = request.extensions
-        options: dict[str, Any] | None = extensions.get(OPTIONS)
-        deadline = self.deadline
-        if options:
-            check_options(options)
-            if options.get("policy") is not None:
-                rules = rulebook(options["policy"])
-            if "deadline" in options:
-                deadline = deadline_seconds(options["deadline"])
-        auth, sign_first, until = extensions.get(AUTH), False, None
-        if auth is not None or deadline is not None or len(extensions) > 1:
-            auth, sign_first, until = arrive(request, auth, deadline, now)
-        record = Record(rules, now)
-        record.clock = self.clock
-        return Call(
-            request,
-            rules,
-            record,
-            host=HOST,
-            chance=random.random,  # the module's own generator is seeded anew in a forked worker
-            new_key=_new_key,
-            until=until,
-            auth=auth,
-            sign_first=sign_first,
-            jar=self.keep_cookies,
-            options=options,
-            watch=_log.watcher(debug=self.debug),
-        )
+        if len(extensions) != 1 or "timeout" not in extensions or self.deadline is not None:
+            options = extensions.get(OPTIONS)
+            deadline = self.deadline
+            if options:
+                check_options(options)
+                call.options = options
+                if options.get("policy") is not None:
+                    call.rules = rulebook(options["policy"])
+                if "deadline" in options:
+                    deadline = deadline_seconds(options["deadline"])
+            call.auth, call.sign_first, call.until = arrive(request, extensions.get(AUTH), deadline, now)
+        if self.debug or logger.isEnabledFor(DEBUG):
+            call.watch = _log.watch(debug=self.debug)
+        return call
 
-    def finish(self, call: Call, settled: Settled) -> httpx.Response:
+    def finish(self, call: Call, response: httpx.Response | None) -> httpx.Response:
         """Hand the caller what the call ended with: the response with its record, or the error with a note."""
-        record, request = call.record, call.request
-        record.method, record.path = request.method, request.url.path
-        if record.reason != "success":
-            _log.gave_up(record)
-        response, error = settled.response, settled.error
+        if call.reason != "success":
+            _log.gave_up(call)
         if response is None:
-            failure = error if error is not None else RuntimeError("a call ended with neither answer nor error")
-            mark_exception(failure, record)
-            if record.tried:
-                failure.add_note(_log.note(record))
-            raise failure
-        response.extensions[RECORD] = record
-        if call.until is not None and record.reason == "success":
-            timeouts = request.extensions.get("timeout")
+            error = call.error if call.error is not None else RuntimeError("a call ended with neither answer nor error")
+            mark_exception(error, call)
+            if call.tried:
+                error.add_note(_log.note(call))
+            raise error
+        response.extensions[RECORD] = call
+        if call.until is not None and call.reason == "success":
+            timeouts = call.request.extensions.get("timeout")
             if isinstance(timeouts, Shrinking):
                 timeouts.release()
         return response
@@ -143,15 +133,22 @@ class ResilientTransport(httpx.BaseTransport):
             ValueError, TypeError: what the caller asked for in `extensions["resilience"]` cannot be; nothing was sent.
             ApiError: a sign-in that the call needed was refused.
         """
-        call = self.core.call(request)
-        settled = drive(flow(call), self._inner.handle_request, self.handle_request, self.core.clock)
-        return self.core.finish(call, settled)
+        core = self.core
+        call = core.call(request)
+        return core.finish(call, drive(flow(call), self._inner.handle_request, self.handle_request, core.clock))
 
     def __getattr__(self, name: str) -> Any:
         """Give what the inner transport has: code that looks at its pool or its app finds them."""
         if name.startswith("__") or name in {"core", "_inner"}:
             raise AttributeError(name)
         return getattr(self._inner, name)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal what it stands in front of: code that looks for the transport it passed in finds it."""
+        return self is other or self._inner is other
+
+    def __hash__(self) -> int:
+        return hash(self._inner)
 
     def __enter__(self) -> Self:
         self._inner.__enter__()
@@ -189,17 +186,24 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request, as often as its policy asks. See `ResilientTransport.handle_request`."""
-        call = self.core.call(request)
-        settled = await adrive(
-            flow(call), self._inner.handle_async_request, self.handle_async_request, self.core.clock
+        core, inner = self.core, self._inner
+        call = core.call(request)
+        return core.finish(
+            call, await adrive(flow(call), inner.handle_async_request, self.handle_async_request, core.clock)
         )
-        return self.core.finish(call, settled)
 
     def __getattr__(self, name: str) -> Any:
         """Give what the inner transport has: code that looks at its pool or its app finds them."""
         if name.startswith("__") or name in {"core", "_inner"}:
             raise AttributeError(name)
         return getattr(self._inner, name)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal what it stands in front of: code that looks for the transport it passed in finds it."""
+        return self is other or self._inner is other
+
+    def __hash__(self) -> int:
+        return hash(self._inner)
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()

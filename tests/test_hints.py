@@ -40,7 +40,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 DATED: tuple[Kind, ...] = ("retry-after", "retry-after-or-epoch")
 WHOLE: tuple[Kind, ...] = (*DATED, "seconds", "epoch", "epoch-ms")
 
-repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=300)
+repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=100)
 
 
 def rows(name: str) -> list[Any]:

@@ -23,7 +23,7 @@ VECTORS = Path(__file__).parent / "vectors"
 NOW = 1_700_000_000.0
 READERS = {"RateLimit": parse_ratelimit, "RateLimit-Policy": parse_ratelimit_policy}
 
-repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=500)
+repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=200)
 
 
 def tables(name: str) -> list[Any]:

@@ -19,7 +19,7 @@ from resilient_client.outcome import Tried
 from . import amend, attempt
 from .classify import Reading, classify, network_reading
 from .decide import Again, decide
-from .steps import Body, Discard, Flow, Read, Send, Settled, Sign, Sleep, Step, Told
+from .steps import Body, Discard, Flow, Read, Send, Sign, Sleep, Step, Told
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -30,20 +30,19 @@ if TYPE_CHECKING:
 
     from .attempt import Call
 
-__all__ = ["Body", "Discard", "Flow", "Read", "Send", "Settled", "Sign", "Sleep", "Step", "Told", "flow"]
+__all__ = ["Body", "Discard", "Flow", "Read", "Send", "Sign", "Sleep", "Step", "Told", "flow"]
 
 PATIENCE = 10.0  # seconds that reading an error's body may take where there is no deadline
 
 
-def flow(call: Call) -> Generator[Step, Told, Settled]:
-    """Lead one call from its first attempt to its end.
+def flow(call: Call) -> Generator[Step, Told, httpx.Response | None]:
+    """Lead one call from its first attempt to its end: return its response, or None and leave the error in `call.error`.
 
     Raises:
         ValueError, TypeError: the caller's idempotency key cannot be used. Nothing has been asked for yet.
     """
     attempt.begin(call)
-    record = call.record
-    sent_at = record.started
+    sent_at = call.started
     refused: httpx.Request | None = None
     signing = call.sign_first
     while True:
@@ -55,7 +54,9 @@ def flow(call: Call) -> Generator[Step, Told, Settled]:
         told = yield Send(call.request, call.until)
         response = told.response
         if response is not None:
-            if response.status_code < 400 and not _wanted(call, response):
+            if response.status_code < 400 and not (
+                response.status_code in call.rules.read_statuses and _worth_reading(call, response)
+            ):
                 return _succeed(call, told, response)
             told = yield Read(response, call.rules.body_limit, call.until, PATIENCE)
         reading = _read(call, told, response)
@@ -68,7 +69,7 @@ def flow(call: Call) -> Generator[Step, Told, Settled]:
         following = amend.next_request(call, answer.change)
         if following is None:
             return _settle(call, "cannot_change", told, response)
-        tried.wait, tried.change = answer.seconds, answer.change
+        tried.base, tried.wait, tried.change = answer.base, answer.seconds, answer.change
         call.watched(tried)
         if response is not None:
             call.keep_cookies(response)
@@ -82,12 +83,10 @@ def flow(call: Call) -> Generator[Step, Told, Settled]:
         signing = call.auth is not None
 
 
-def _wanted(call: Call, response: httpx.Response) -> bool:
-    """Tell whether a rule wants to see the body of this success; streams and large bodies are left alone."""
-    return (
-        response.status_code in call.rules.read_statuses
-        and "json" in response.headers.get("Content-Type", "").casefold()
-        and not attempt.longer_than(response, call.rules.body_limit)
+def _worth_reading(call: Call, response: httpx.Response) -> bool:
+    """Tell whether the body of a success may hold what a rule asks for; streams and large bodies are left alone."""
+    return "json" in response.headers.get("Content-Type", "").casefold() and not attempt.longer_than(
+        response, call.rules.body_limit
     )
 
 
@@ -113,7 +112,7 @@ def _read(call: Call, told: Told, response: httpx.Response | None) -> Reading:
 
 def _remember(call: Call, told: Told, reading: Reading, sent_at: float) -> Tried:
     tried = Tried(reading.rule, reading.verdict, told.error, at=told.at, elapsed=max(0.0, told.at - sent_at))
-    call.tried.append(tried)
+    call.tried = [*call.tried, tried]
     if call.leaves_traces():
         verdict = reading.verdict
         if told.error is not None:
@@ -122,7 +121,7 @@ def _remember(call: Call, told: Told, reading: Reading, sent_at: float) -> Tried
             applied = verdict.category in {"server", "upstream", "maintenance"}
         else:
             applied = verdict.status is not None and verdict.status >= 500
-        call.record.maybe_applied = call.record.maybe_applied or applied
+        call.maybe_applied = call.maybe_applied or applied
     return tried
 
 
@@ -131,20 +130,19 @@ def _token_expired(call: Call, told: Told) -> bool:
     return ask is not None and bool(ask(call.request, told.wall, call.rules.token_lifetime))
 
 
-def _succeed(call: Call, told: Told, response: httpx.Response) -> Settled:
-    record = call.record
-    record.status, record.ended = response.status_code, told.at
+def _succeed(call: Call, told: Told, response: httpx.Response) -> httpx.Response:
+    call.status, call.ended = response.status_code, told.at
     if call.cookies:
         call.host.with_cookies(response, call.cookies)
-    call.watched(None)
-    return Settled(response, None)
+    if call.watch is not None:
+        call.watch(call, None)
+    return response
 
 
-def _settle(call: Call, reason: Reason, told: Told, response: httpx.Response | None) -> Settled:
-    record = call.record
-    record.reason, record.ended, record.wall = reason, told.at, told.wall
+def _settle(call: Call, reason: Reason, told: Told, response: httpx.Response | None) -> httpx.Response | None:
+    call.reason, call.ended, call.wall, call.error = reason, told.at, told.wall, told.error
     if call.cookies and response is not None:
         call.host.with_cookies(response, call.cookies)
     if call.tried and told.error is call.tried[-1].error:
         call.watched(call.tried[-1])
-    return Settled(response, told.error)
+    return response

@@ -9,6 +9,8 @@ import json
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
+from resilient_client.outcome import Record
+
 from .rulebook import IDEMPOTENT_METHODS, SAFE_METHODS, Pointer, Rulebook
 
 if TYPE_CHECKING:
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from resilient_client.outcome import Record, Tried
+    from resilient_client.outcome import Tried
 
-__all__ = ["AUTH", "HOP", "OPTIONS", "Call", "Host", "arrive", "begin", "check_options", "deadline_seconds"]
+__all__ = ["AUTH", "HOP", "OPTIONS", "Call", "Host", "Setting", "arrive", "begin", "check_options", "deadline_seconds"]
 
 OPTIONS = "resilience"  # the request extension that callers write
 AUTH = "resilience.auth"  # the one in which an auth leaves itself
@@ -49,68 +51,51 @@ class Host(Protocol):
         """Put the Set-Cookie lines of earlier responses before the response's own."""
 
 
-class Call:
-    """One call: what was asked for, and what is known of it before it is sent."""
+class Setting(Protocol):
+    """What all calls of one transport share; the transport is it."""
 
-    __slots__ = (
-        "auth",
-        "chance",
-        "cookies",
-        "host",
-        "idempotent",
-        "jar",
-        "new_key",
-        "options",
-        "override",
-        "record",
-        "request",
-        "retry",
-        "rules",
-        "sign_first",
-        "stream",
-        "tried",
-        "until",
-        "watch",
-    )
+    host: Host
+    clock: Any
+    keep_cookies: Callable[[httpx.Request, httpx.Response], None] | None  # None: they go onto the final response
 
-    def __init__(  # noqa: PLR0913 - a driver builds it in one place, by name
-        self,
-        request: httpx.Request,
-        rules: Rulebook,
-        record: Record,
-        *,
-        host: Host,
-        chance: Callable[[], float],
-        new_key: Callable[[], str],
-        until: float | None = None,
-        auth: Any = None,
-        sign_first: bool = False,
-        jar: Callable[[httpx.Request, httpx.Response], None] | None = None,
-        options: Mapping[str, Any] | None = None,
-        watch: Callable[[Call, Tried | None], None] | None = None,
-    ) -> None:
+    def chance(self) -> float:
+        """Draw a number in [0, 1)."""
+
+    def new_key(self) -> str:
+        """Make an idempotency key that nobody else makes."""
+
+
+class Call(Record):
+    """One call: what was asked for, what is known of it before it is sent, and (as a Record) what came of it."""
+
+    options: Mapping[str, Any] | None = None
+    until: float | None = None  # monotonic seconds
+    auth: Any = None  # the auth that is run again for each further attempt
+    sign_first = False  # a redirect on the same origin: sign before the first send too
+    stream: Any = None  # the body once more, for further attempts; None where it cannot be sent twice
+    cookies: tuple[str, ...] = ()  # the Set-Cookie lines of discarded responses
+    error: Exception | None = None  # what the call ended with, where it was no response
+    watch: Callable[[Call, Tried | None], None] | None = None  # told of every attempt
+
+    def __init__(self, request: httpx.Request, rules: Rulebook, started: float, setting: Setting) -> None:
         self.request = request
         self.rules = rules
-        self.record = record
-        self.host = host
-        self.chance = chance  # draws a number in [0, 1)
-        self.new_key = new_key
-        self.until = until  # monotonic seconds
-        self.auth = auth  # the auth that is run again for each further attempt
-        self.sign_first = sign_first  # a redirect on the same origin: sign before the first send too
-        self.jar = jar  # takes the cookies of discarded responses; None: they go onto the final one
-        self.watch = watch  # told of every attempt, or None
-        self.retry = True
-        self.idempotent = False
-        self.override = False
-        if options:
-            self.retry = options.get("retry", True) is not False
-            self.idempotent = bool(options.get("idempotent", False))
-            self.override = bool(options.get("override_conflict", False))
-        self.options = options
-        self.stream: Any = None  # the body once more, for further attempts; None where it cannot be sent twice
-        self.cookies: tuple[str, ...] = ()  # the Set-Cookie lines of discarded responses
-        self.tried: list[Tried] = record.tried
+        self.started = self.ended = started
+        self.setting = setting
+
+    @property
+    def clock(self) -> Any:
+        """The transport's clock."""
+        return self.setting.clock
+
+    @property
+    def host(self) -> Host:
+        """What knows the HTTP library."""
+        return self.setting.host
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """Give what the caller asked for in the request's extensions."""
+        return self.options.get(name, default) if self.options else default
 
     def watched(self, tried: Tried | None) -> None:
         """Tell whoever watches of an attempt, None being the one that succeeded."""
@@ -121,14 +106,16 @@ class Call:
         """Keep the cookies of a response that will be discarded."""
         if "set-cookie" not in response.headers:
             return
-        if self.jar is not None:
-            self.jar(self.request, response)
+        if self.setting.keep_cookies is not None:
+            self.setting.keep_cookies(self.request, response)
         else:
             self.cookies += tuple(response.headers.get_list("set-cookie"))
 
     def may_repeat(self) -> bool:
         """Tell whether the request does no harm when it arrives twice (RFC 9110 9.2.2, or by its key)."""
-        return self.request.method in IDEMPOTENT_METHODS or self.idempotent or self.record.key is not None
+        return (
+            self.request.method in IDEMPOTENT_METHODS or self.key is not None or bool(self.option("idempotent"))
+        )
 
     def leaves_traces(self) -> bool:
         """Tell whether the request can change anything at all (RFC 9110 9.2.1)."""
@@ -212,40 +199,35 @@ def begin(call: Call) -> None:
     """
     request, idempotency = call.request, call.rules.idempotency
     call.stream = call.host.replay(request)
-    wanted = call.options.get("idempotency_key") if call.options else None
-    if idempotency.field is not None:
-        found = _key_in_body(call, idempotency.field)
-        if wanted is not None and found is None:
-            call.record.key = _checked(call, _as_key(wanted))
-            _put_in_body(call, idempotency.field, call.record.key)
-            return
-        if found is not None:
-            call.record.key = _checked(call, _as_key(wanted) if wanted is not None else found)
-            if call.record.key != found:
-                _put_in_body(call, idempotency.field, call.record.key)
-            return
+    wanted = call.option("idempotency_key")
     if wanted is not None:
-        call.record.key = _checked(call, _as_key(wanted))
-        request.headers[idempotency.header] = _dressed(call.record.key, quoted=idempotency.quoted)
+        key = _checked(call, wanted)
+        if idempotency.field is None:
+            request.headers[idempotency.header] = _dressed(key, quoted=idempotency.quoted)
+        elif _key_in_body(call, idempotency.field) != key:
+            _put_in_body(call, idempotency.field, key)
+        call.key = key
         return
-    carried = request.headers.get(idempotency.header)
+    if request.method in SAFE_METHODS:  # they change nothing, so there is nothing to keep from happening twice
+        return
+    carried = _key_in_body(call, idempotency.field) if idempotency.field is not None else None
+    if carried is None and idempotency.header in request.headers:
+        carried = request.headers[idempotency.header]
+        if idempotency.quoted:
+            carried = _undressed(carried)
     if carried is not None:
-        call.record.key = _checked(call, _undressed(carried) if idempotency.quoted else carried)
+        call.key = _checked(call, carried)
     elif idempotency.routes and idempotency.routes.match(request.method, request.url.path):
-        call.record.key = call.new_key()
+        call.key = call.setting.new_key()
         if idempotency.field is not None:
-            _put_in_body(call, idempotency.field, call.record.key)
+            _put_in_body(call, idempotency.field, call.key)
         else:
-            request.headers[idempotency.header] = _dressed(call.record.key, quoted=idempotency.quoted)
+            request.headers[idempotency.header] = _dressed(call.key, quoted=idempotency.quoted)
 
 
-def _as_key(wanted: object) -> str:
-    if not isinstance(wanted, str):
-        raise TypeError(f"idempotency_key must be a string, not {type(wanted).__name__}")
-    return wanted
-
-
-def _checked(call: Call, key: str) -> str:
+def _checked(call: Call, key: object) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"idempotency_key must be a string, not {type(key).__name__}")
     idempotency = call.rules.idempotency
     if not idempotency.shortest <= len(key) <= idempotency.longest:
         raise ValueError(

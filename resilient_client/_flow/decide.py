@@ -30,7 +30,8 @@ class Settle(NamedTuple):
 class Again(NamedTuple):
     """The call goes on: wait, make these changes, send."""
 
-    seconds: float
+    base: float  # seconds, before jitter
+    seconds: float  # seconds to sleep
     change: tuple[Change, ...]
     refresh: bool  # the token is dead: sign in anew
 
@@ -44,9 +45,9 @@ def decide(call: Call, retry: Retry | None, earlier: Sequence[Tried], tried: Tri
         return Settle("not_retryable")
     if retry.only_if == "token_expired" and not token_expired:
         return Settle("not_retryable")
-    if retry.only_if == "override_conflict" and not call.override:
+    if retry.only_if == "override_conflict" and not call.option("override_conflict"):
         return Settle("not_retryable")
-    if not call.retry:
+    if call.option("retry", default=True) is False:
         return Settle("retry_disabled")
     if not (retry.unsafe or call.may_repeat() or (tried.error is not None and attempt.never_sent(tried.error))):
         return Settle("not_retryable")
@@ -63,13 +64,13 @@ def decide(call: Call, retry: Retry | None, earlier: Sequence[Tried], tried: Tri
         same,
         tried,
         tried.verdict.retry_after,
-        chance=call.chance(),
+        chance=call.setting.chance(),
         longest=call.rules.longest_wait,
         until=call.until,
     )
     if isinstance(answer, wait.Refused):
         return Settle(answer.reason)
-    return Again(answer.seconds, change, refresh="refresh" in change)
+    return Again(answer.base, answer.seconds, change, refresh="refresh" in change)
 
 
 def _changes(call: Call, retry: Retry) -> tuple[Change, ...]:
@@ -80,7 +81,7 @@ def _changes(call: Call, retry: Retry) -> tuple[Change, ...]:
 
 def _can(call: Call, kind: Change) -> bool:
     if kind == "override":
-        return call.rules.override_field is not None and call.override
+        return call.rules.override_field is not None and bool(call.option("override_conflict"))
     renews = getattr(call.auth, "renews", "nonce") if call.auth is not None else ""
     return ("token" if kind == "refresh" else "nonce") in renews
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["Body", "Discard", "Flow", "Read", "Send", "Settled", "Sign", "Sleep", "Step", "Told"]
+__all__ = ["Body", "Discard", "Flow", "Read", "Send", "Sign", "Sleep", "Step", "Told"]
 
 
 class Send(NamedTuple):
@@ -70,12 +70,6 @@ class Told(NamedTuple):
     wall: float = 0.0  # epoch seconds; told with every Body
 
 
-class Settled(NamedTuple):
-    """The end of the way: exactly one of the two."""
-
-    response: httpx.Response | None
-    error: Exception | None
-
-
 Step = Send | Read | Discard | Sleep | Sign
-Flow = "Generator[Step, Told, Settled]"
+# What a flow returns is the response that the call ends with, or None: then the call holds the error.
+Flow = "Generator[Step, Told, httpx.Response | None]"

@@ -30,6 +30,6 @@ def documented(policy: str) -> Mapping[str, Documented]:
     table: dict[str, Documented] = {}
     for rule in load_policy(policy).rules:
         given = rule.examples[0].given if rule.examples else None
-        if given is not None and given.json is not None:
-            table[rule.name] = Documented(status=given.status, json=given.json, headers=dict(given.headers))
+        if given is not None and given.json_ is not None:
+            table[rule.name] = Documented(status=given.status, json=given.json_, headers=dict(given.headers))
     return table

@@ -41,7 +41,7 @@ class Server:
         self._listener = _listen(name, port)
         self.port: int = self._listener.getsockname()[1]
         self._talks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop()  # the one that has add_reader on every platform
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=f"{name}-sandbox", daemon=True)
         self._thread.start()
@@ -62,31 +62,49 @@ class Server:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._accept, sock=self._listener, limit=_CHUNK)
+        # The listener is read by hand, not by asyncio.start_server: that one drops, with noise, what it is just accepting
+        # when it is closed.
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._listener, self._accept)
         try:
             await self._stop.wait()
         finally:
-            server.close()
-            await asyncio.sleep(0)  # a connection that is being accepted becomes a talk
-            while self._talks:
-                for talk in self._talks:
-                    talk.cancel()
+            loop.remove_reader(self._listener)
+            self._listener.close()
+            for talk in self._talks:
+                talk.cancel()
+            if self._talks:
                 await asyncio.wait(self._talks)
-            await server.wait_closed()
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # the client has changed its mind
         self.connections += 1
-        talk = asyncio.get_running_loop().create_task(_Talk(reader, writer, self._answer).run())
+        sock.setblocking(False)  # noqa: FBT003 - the socket module has it so
+        with contextlib.suppress(OSError):
+            # Without this, a reply in two parts waits for the client's ACK of the first.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        talk = asyncio.get_running_loop().create_task(_talk(sock, self._answer))
         self._talks.add(talk)
         talk.add_done_callback(self._talks.discard)
+        talk.add_done_callback(lambda _: sock.close())  # also where the talk was over before it began
 
 
 def _listen(name: str, port: int) -> socket.socket:
     try:
-        return socket.create_server(("127.0.0.1", port))
+        listener = socket.create_server(("127.0.0.1", port), backlog=128)
     except OSError as error:
         why = f"the {name} sandbox cannot listen on 127.0.0.1:{port}: {error.strerror or error}"
         raise OSError(error.errno, why) from None
+    listener.setblocking(False)  # noqa: FBT003 - the socket module has it so
+    return listener
+
+
+async def _talk(sock: socket.socket, answer: Answer) -> None:
+    reader, writer = await asyncio.open_connection(sock=sock, limit=_CHUNK)
+    await _Talk(reader, writer, answer).run()
 
 
 class _Talk:
@@ -158,11 +176,9 @@ class _Talk:
 
     async def _send(self, reply: Reply, head: h11.Request, upto: int | None = None) -> None:
         headers = [*reply.headers, ("Content-Length", str(len(reply.body)))]
-        self._say(h11.Response(status_code=reply.status, headers=headers))
-        if head.method != b"HEAD":
-            self._say(h11.Data(data=reply.body[:upto]))
-        if upto is None:
-            self._say(h11.EndOfMessage())
+        body = b"" if head.method == b"HEAD" else reply.body[:upto]
+        ending = [h11.EndOfMessage()] if upto is None else []
+        self._say(h11.Response(status_code=reply.status, headers=headers), h11.Data(data=body), *ending)
         await self._writer.drain()
 
     async def _turn_away(self, status: int, why: str) -> None:
@@ -179,9 +195,7 @@ class _Talk:
             ("Content-Length", str(len(text))),
             ("Connection", "close"),
         ]
-        self._say(h11.Response(status_code=status, headers=headers))
-        self._say(h11.Data(data=text))
-        self._say(h11.EndOfMessage())
+        self._say(h11.Response(status_code=status, headers=headers), h11.Data(data=text), h11.EndOfMessage())
         await self._writer.drain()
         self._writer.write_eof()
         with contextlib.suppress(TimeoutError):
@@ -189,8 +203,8 @@ class _Talk:
                 while await self._reader.read(_CHUNK):
                     pass
 
-    def _say(self, event: h11.Event) -> None:
-        self._writer.write(self._wire.send(event) or b"")
+    def _say(self, *events: h11.Event) -> None:
+        self._writer.write(b"".join(self._wire.send(event) or b"" for event in events))
 
     def _reset(self) -> None:
         # Lingering for zero seconds makes the kernel send RST instead of FIN.

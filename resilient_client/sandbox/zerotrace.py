@@ -108,7 +108,7 @@ class Zerotrace(Api):
         self._budget = RollingBudget(budget, per)
         self._by_key: dict[str, Order] = {}
         self._nonces: dict[str, float] = {}  # nonce -> when it was seen first, oldest first
-        self._old_secret: tuple[str, float] | None = None  # the one before, and when it was replaced
+        self._replaced: tuple[str, float] | None = None  # the one before, and when it was replaced
 
     def weight_spent(self, now: float) -> int:
         """Tell the weight units that count against the budget `now` (monotonic seconds of the sandbox's clock)."""
@@ -155,15 +155,16 @@ class Zerotrace(Api):
             raise RefusedError("AUTH_INVALID")
 
     def _is_signed(self, route: str, request: Request, sign: str, now: float) -> bool:
-        secrets = [self.secret]
-        if self._lost_race(route, now):
-            secrets.append(cast("tuple[str, float]", self._old_secret)[0])
-        return any(_signs(secret, request.body, sign) for secret in secrets)
+        return any(
+            _signs(secret, request.body, sign) for secret in (self.secret, *self._outlived(route, now))
+        )
 
-    def _lost_race(self, route: str, now: float) -> bool:
-        """Tell whether the old secret is still known to this route, for saying that its rotation came second."""
-        replaced = self._old_secret
-        return route == "POST /v1/keys/rotate" and replaced is not None and now - replaced[1] < OVERLAP
+    def _outlived(self, route: str, now: float) -> list[str]:
+        """Give the old secret while this route still knows it: for saying that a rotation came second."""
+        if self._replaced is None or route != "POST /v1/keys/rotate":
+            return []
+        old, at = self._replaced
+        return [old] if now - at < OVERLAP else []
 
     # --- the work
 
@@ -251,7 +252,7 @@ class Zerotrace(Api):
         """Replace the secret, unless the request is signed with the one that was replaced a moment ago."""
         if not _signs(self.secret, request.body, request.headers["x-api-sign"]):
             raise RefusedError("ROTATION_CONFLICT")
-        self._old_secret = (self.secret, now)
+        self._replaced = (self.secret, now)
         self.rotations += 1
         self.secret = f"sandbox-secret-{self._made_up('secret', self.rotations)[:32]}"
         return {"apiKey": self.key, "apiSecret": self.secret}

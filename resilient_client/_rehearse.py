@@ -1,0 +1,151 @@
+"""Play a call through the flow with no network and no clock: every attempt is answered alike, and time is a number.
+
+It is what proves a policy's examples, in the test suite and wherever a policy is checked.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from ._flow import Body, Discard, Read, Send, Sign, Sleep, Told, flow
+from ._flow.attempt import Call
+from ._httpx import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ._flow.rulebook import Rulebook
+    from .outcome import Outcome
+    from .policy import Example, Given, Policy
+
+__all__ = ["Rehearsal", "contradictions", "rehearse"]
+
+_START = 1_750_000_000.0  # epoch seconds
+_MOST_STEPS = 10_000
+
+
+class _Stand:
+    """A signer or a token source that stands for the caller's own."""
+
+    headers: tuple[str, ...] = ()
+
+    def __init__(self, renews: str, *, expired: bool) -> None:
+        self.renews = frozenset({renews})
+        self._expired = expired
+
+    def token_expired(self, _request: httpx.Request, _now: float, _lifetime: float | None) -> bool:
+        return self._expired
+
+
+class _Setting:
+    host = HOST
+    clock = None
+    keep_cookies = None
+
+    @staticmethod
+    def chance() -> float:
+        return 1.0  # the upper end of every jitter: the longest way
+
+    @staticmethod
+    def new_key() -> str:
+        return "00000000-0000-4000-8000-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a call would go through."""
+
+    outcome: Outcome
+    waits: list[float]  # seconds between attempts, without jitter; the upper ends where the jitter is full
+
+
+def rehearse(rules: Rulebook, given: Given, *, deadline: float | None = None) -> Rehearsal:
+    """Play one call, each of whose attempts is answered with `given`."""
+    request = _request(given)
+    call = Call(request, rules, 0.0, _Setting())
+    call.options = {"override_conflict": True} if given.override_conflict else None
+    call.until = deadline
+    if given.signer:
+        call.auth = _Stand("nonce", expired=False)
+    elif given.token is not None:
+        call.auth = _Stand("token", expired=given.token == "expired")
+    steps = flow(call)
+    now = 0.0
+    try:
+        step = next(steps)
+        for _ in range(_MOST_STEPS):
+            told = Told(now, wall=_START + now)
+            match step:
+                case Send():
+                    told = told._replace(response=_reply(given))
+                case Read(response):
+                    told = told._replace(response=response, body=Body(_body(given), "whole"))
+                case Sleep(seconds):
+                    now += seconds
+                    told = Told(now, wall=_START + now)
+                case Sign() | Discard():
+                    pass
+            step = steps.send(told)
+    except StopIteration:
+        return Rehearsal(call.outcome(), [tried.base for tried in call.tried[: _waits(call)]])
+    raise AssertionError(f"{rules.api}: a call that is always answered {given.status} never ends")
+
+
+def _waits(call: Call) -> int:
+    return len(call.tried) - (call.reason != "success")
+
+
+def _request(given: Given) -> httpx.Request:
+    headers = {"Host": "api.example", **given.request_headers}
+    content = None if given.method in {"GET", "HEAD", "OPTIONS", "TRACE", "DELETE"} else b'{"sample":1}'
+    return httpx.Request(given.method, f"https://api.example{given.path}", headers=headers, content=content)
+
+
+def _body(given: Given) -> bytes:
+    if given.json_ is not None:
+        return json.dumps(given.json_).encode()
+    return (given.text or "").encode()
+
+
+def _reply(given: Given) -> httpx.Response:
+    headers = dict(given.headers)
+    if given.json_ is not None:
+        headers.setdefault("Content-Type", "application/json")
+    return httpx.Response(given.status, headers=headers, content=_body(given))
+
+
+def contradictions(policy: Policy) -> Iterator[str]:
+    """Tell where a policy's examples and its rules disagree, one line each; nothing where they agree."""
+    for rule in policy.rules:
+        for number, example in enumerate(rule.examples, start=1):
+            where = f'rule "{rule.name}", example {number}'
+            for what, expected, actual in _differences(policy, rule.name, example):
+                yield f"{where}: expects {what} {expected!r}, and the client does {actual!r}"
+
+
+def _differences(policy: Policy, name: str, example: Example) -> Iterator[tuple[str, Any, Any]]:
+    rehearsal = rehearse(policy.rulebook, example.given)
+    first, expect = rehearsal.outcome.attempts[0], example.expect
+    retried = len(rehearsal.outcome.attempts) > 1
+    if retried is not expect.retry:
+        yield "retry", expect.retry, retried
+    if first.verdict.name != (expect.name or name):
+        yield "name", expect.name or name, first.verdict.name
+    if expect.waits is not None and not _alike(expect.waits, rehearsal.waits):
+        yield "waits", expect.waits, [round(wait, 3) for wait in rehearsal.waits]
+    if expect.reason is not None and rehearsal.outcome.reason != expect.reason:
+        yield "reason", expect.reason, rehearsal.outcome.reason
+    if expect.change is not None and list(first.change) != list(expect.change):
+        yield "change", list(expect.change), list(first.change)
+    if expect.retry_after is not None and first.verdict.retry_after != expect.retry_after:
+        yield "retry_after", expect.retry_after, first.verdict.retry_after
+
+
+def _alike(expected: list[float], actual: list[float]) -> bool:
+    return len(expected) == len(actual) and all(
+        abs(one - other) < 1e-6 for one, other in zip(expected, actual, strict=True)
+    )
