@@ -98,7 +98,9 @@ def _hint(given: Any) -> tables.Hint:
         return tables.HeaderHint(given.header, given.kind or default_kind(given.header))
     if hasattr(given, "body"):
         return tables.BodyHint(tables.Pointer(given.body), given.kind or "number")
-    return tables.BucketHint(tables.Pointer(given.need), tables.Pointer(given.have), tables.Pointer(given.rate))
+    return tables.BucketHint(
+        tables.Pointer(given.need), tables.Pointer(given.have), tables.Pointer(given.rate)
+    )
 
 
 def _retry(given: words.Retry, backoff: words.Backoff) -> tables.Retry:

@@ -46,7 +46,7 @@ def _prepare_to_sign(step: Sign) -> Any:
     return step.auth
 
 
-def _verdict_on(step: Read, chunks: list[bytes], size: int, now: float, until: float) -> str | None:
+def _must_end(step: Read, size: int, now: float, until: float) -> str | None:
     """Tell whether reading must end here: too long a body, or too long a time."""
     if size > step.limit:
         return "long"
@@ -62,7 +62,7 @@ def _late() -> httpx.ReadTimeout:
 # ---------------------------------------------------------------------------------------------------- threads
 
 
-def drive(
+def drive(  # noqa: C901 - one branch for each step that there is
     steps: Generator[Step, Told, httpx.Response | None],
     send: Callable[[httpx.Request], httpx.Response],
     sign_in: Callable[[httpx.Request], httpx.Response],
@@ -73,7 +73,7 @@ def drive(
     try:
         step = next(steps)
         while True:
-            if type(step) is Send:
+            if isinstance(step, Send):
                 try:
                     if step.until is not None:
                         _shrink(step.request, step.until, clock)
@@ -82,14 +82,14 @@ def drive(
                     told = Told(clock.monotonic(), None, error, None, clock.time())
                 else:
                     told = Told(clock.monotonic(), held)
-            elif type(step) is Read:
+            elif isinstance(step, Read):
                 told = _read(step, clock)
-            elif type(step) is Discard:
+            elif isinstance(step, Discard):
                 held = None
                 with suppress(Exception):
-                    step.response.stream.close()  # type: ignore[union-attr]  # a sync transport's stream is sync
+                    step.response.stream.close()  # type: ignore[union-attr]  # sync by its transport
                 told = Told(clock.monotonic())
-            elif type(step) is Sleep:
+            elif isinstance(step, Sleep):
                 clock.sleep(step.seconds)
                 told = Told(clock.monotonic())
             else:
@@ -101,7 +101,7 @@ def drive(
         return response
     finally:
         if held is not None:
-            held.stream.close()  # type: ignore[union-attr]  # a sync transport's stream is sync
+            held.stream.close()  # type: ignore[union-attr]  # sync by its transport
 
 
 def _read(step: Read, clock: Clock) -> Told:
@@ -119,7 +119,7 @@ def _read(step: Read, clock: Clock) -> Told:
         for chunk in rest:
             chunks.append(chunk)
             size += len(chunk)
-            state = _verdict_on(step, chunks, size, clock.monotonic(), until)
+            state = _must_end(step, size, clock.monotonic(), until)
             if state is not None:
                 break
     except Exception as error:  # noqa: BLE001 - kept, and raised to whoever reads on
@@ -159,7 +159,7 @@ def _sign(step: Sign, sign_in: Callable[[httpx.Request], httpx.Response], clock:
 # ------------------------------------------------------------------------------------------------------ tasks
 
 
-async def adrive(
+async def adrive(  # noqa: C901 - one branch for each step that there is
     steps: Generator[Step, Told, httpx.Response | None],
     send: Callable[[httpx.Request], Awaitable[httpx.Response]],
     sign_in: Callable[[httpx.Request], Awaitable[httpx.Response]],
@@ -170,7 +170,7 @@ async def adrive(
     try:
         step = next(steps)
         while True:
-            if type(step) is Send:
+            if isinstance(step, Send):
                 try:
                     if step.until is not None:
                         _shrink(step.request, step.until, clock)
@@ -179,13 +179,13 @@ async def adrive(
                     told = Told(clock.monotonic(), None, error, None, clock.time())
                 else:
                     told = Told(clock.monotonic(), held)
-            elif type(step) is Read:
+            elif isinstance(step, Read):
                 told = await _aread(step, clock)
-            elif type(step) is Discard:
+            elif isinstance(step, Discard):
                 held = None
                 await _aclose(step.response)
                 told = Told(clock.monotonic())
-            elif type(step) is Sleep:
+            elif isinstance(step, Sleep):
                 await clock.asleep(step.seconds)
                 told = Told(clock.monotonic())
             else:
@@ -205,7 +205,7 @@ async def _aclose(response: httpx.Response) -> None:
 
     # A cancelled task must still give its connection back.
     with anyio.CancelScope(shield=True), suppress(Exception):
-        await response.stream.aclose()  # type: ignore[union-attr]  # an async transport's stream is async
+        await response.stream.aclose()  # type: ignore[union-attr]  # async by its transport
 
 
 async def _aread(step: Read, clock: Clock) -> Told:
@@ -223,7 +223,7 @@ async def _aread(step: Read, clock: Clock) -> Told:
         async for chunk in rest:
             chunks.append(chunk)
             size += len(chunk)
-            state = _verdict_on(step, chunks, size, clock.monotonic(), until)
+            state = _must_end(step, size, clock.monotonic(), until)
             if state is not None:
                 break
     except Exception as error:  # noqa: BLE001 - kept, and raised to whoever reads on
@@ -238,7 +238,9 @@ async def _aread(step: Read, clock: Clock) -> Told:
     return Told(clock.monotonic(), response, None, Body(None, state), clock.time())
 
 
-async def _asign(step: Sign, sign_in: Callable[[httpx.Request], Awaitable[httpx.Response]], clock: Clock) -> Told:
+async def _asign(
+    step: Sign, sign_in: Callable[[httpx.Request], Awaitable[httpx.Response]], clock: Clock
+) -> Told:
     auth = _prepare_to_sign(step)
     try:
         steps = auth.async_auth_flow(step.request)

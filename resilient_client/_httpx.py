@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-    from httpx._types import AuthTypes, CertTypes, CookieTypes, HeaderTypes, ProxyTypes, QueryParamTypes, TimeoutTypes
+    from httpx._types import (
+        AuthTypes,
+        CertTypes,
+        CookieTypes,
+        HeaderTypes,
+        ProxyTypes,
+        QueryParamTypes,
+        TimeoutTypes,
+    )
 
     from .clock import Clock
 
@@ -75,7 +83,9 @@ class HttpxHost:
         if "content-length" not in headers and "transfer-encoding" not in headers:
             return stream
         fields = getattr(stream, "fields", None)
-        if fields is not None and type(stream).__module__.startswith("httpx."):  # multipart: rewinds its files itself
+        if fields is not None and type(stream).__module__.startswith(
+            "httpx."
+        ):  # multipart: rewinds its files itself
             return stream if all(_rewinds(getattr(field, "file", None)) for field in fields) else None
         file = getattr(stream, "_stream", None)
         if type(stream).__module__.startswith("httpx.") and hasattr(file, "read"):
@@ -118,7 +128,9 @@ class HttpxHost:
 
     def with_cookies(self, response: httpx.Response, lines: tuple[str, ...]) -> None:
         """Put the Set-Cookie lines of earlier responses before the response's own, so that its own win."""
-        response.headers = httpx.Headers([*(("Set-Cookie", line) for line in lines), *response.headers.multi_items()])
+        response.headers = httpx.Headers(
+            [*(("Set-Cookie", line) for line in lines), *response.headers.multi_items()]
+        )
 
 
 HOST = HttpxHost()
@@ -166,7 +178,11 @@ class Kept(httpx.SyncByteStream):
     """A body of which the beginning has been read: it is given again, then the rest, or the error that ended it."""
 
     def __init__(
-        self, chunks: list[bytes], rest: Iterator[bytes], stream: httpx.SyncByteStream, error: Exception | None
+        self,
+        chunks: list[bytes],
+        rest: Iterator[bytes],
+        stream: httpx.SyncByteStream,
+        error: Exception | None,
     ) -> None:
         self._chunks = chunks
         self._rest = rest
@@ -190,7 +206,11 @@ class AsyncKept(httpx.AsyncByteStream):
     """The same for tasks."""
 
     def __init__(
-        self, chunks: list[bytes], rest: AsyncIterator[bytes], stream: httpx.AsyncByteStream, error: Exception | None
+        self,
+        chunks: list[bytes],
+        rest: AsyncIterator[bytes],
+        stream: httpx.AsyncByteStream,
+        error: Exception | None,
     ) -> None:
         self._chunks = chunks
         self._rest = rest
@@ -221,7 +241,7 @@ class Shrinking(dict[str, float | None]):
     LEAST = 0.001  # seconds: 0 would mean "do not block" to a socket
 
     def __init__(self, given: dict[str, float | None], until: float, clock: Clock) -> None:
-        self.given = given.given if isinstance(given, Shrinking) else dict(given)
+        self.given: dict[str, float | None] = given.given if isinstance(given, Shrinking) else dict(given)
         self._until = until
         self._clock = clock
         super().__init__({name: self._least(name) for name in ("connect", "read", "write", "pool")})

@@ -6,7 +6,7 @@ another line.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import logging
 import sys
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("resilient_client")
 
-__all__ = ["fields", "gave_up", "note", "request_lines", "response_lines", "watch"]
+__all__ = ["fields", "gave_up", "note", "request_lines", "response_lines", "stamp", "watch"]
 
 
 def fields(verdict: Verdict, *, method: str, path: str, wall: float | None) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def stamp(wall: float | None) -> str | None:
     """Write an epoch time as ISO 8601 in UTC."""
     if wall is None or not 0 <= wall < 253_402_300_800:  # the year 10000
         return None
-    moment = datetime.datetime.fromtimestamp(wall, datetime.UTC)
+    moment = dt.datetime.fromtimestamp(wall, dt.UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -132,7 +132,9 @@ def _print(lines: list[str]) -> None:
 def request_lines(request: httpx.Request, body: bytes | None) -> list[str]:
     """Show a request with its secrets hidden."""
     query = "?…" if request.url.query else ""
-    lines = [f"--> {request.method} {request.url.scheme}://{request.url.netloc.decode()}{request.url.path}{query}"]
+    lines = [
+        f"--> {request.method} {request.url.scheme}://{request.url.netloc.decode()}{request.url.path}{query}"
+    ]
     lines += [f"    {name}: {value}" for name, value in masked_headers(request.headers)]
     return [*lines, *_body_lines(body)]
 
@@ -154,5 +156,3 @@ def _body_lines(body: bytes | None) -> list[str]:
     except (ValueError, RecursionError):
         return [f"    ({len(body)} bytes that are not JSON)"]
     return [f"    {one_line(shown, 2000)}"]
-
-

@@ -44,7 +44,7 @@ class _Stand:
 class _Setting:
     host = HOST
     clock = None
-    keep_cookies = None
+    keep_cookies: Any = None
 
     @staticmethod
     def chance() -> float:
@@ -72,7 +72,7 @@ def rehearse(rules: Rulebook, given: Given, *, deadline: float | None = None) ->
     if given.signer:
         call.auth = _Stand("nonce", expired=False)
     elif given.token is not None:
-        call.auth = _Stand("token", expired=given.token == "expired")
+        call.auth = _Stand("token", expired=given.token != "live")  # noqa: S105 - a word of the format
     steps = flow(call)
     now = 0.0
     try:

@@ -64,12 +64,18 @@ class HmacAuth(httpx.Auth):
         nonce: Callable[[], str] | None = None,
         message: Callable[[httpx.Request, str], bytes] | None = None,
     ) -> None:
-        if not isinstance(key, str) or not key.strip():
-            raise ValueError("HmacAuth needs a key: pass the API key that the vendor gave you (is its variable set?)")
-        if not isinstance(secret, str | bytes) or not secret.strip():
-            raise ValueError("HmacAuth needs a secret: pass the API secret that belongs to the key (is its variable set?)")
+        if not key or not key.strip():
+            raise ValueError(
+                "HmacAuth needs a key: pass the API key that the vendor gave you (is its variable set?)"
+            )
+        if not secret or not secret.strip():
+            raise ValueError(
+                "HmacAuth needs a secret: pass the API secret that belongs to the key (is its variable set?)"
+            )
         if digest not in hashlib.algorithms_available:
-            raise ValueError(f"HmacAuth: hashlib has no digest {digest!r}; sha256 and sha512 are the usual ones")
+            raise ValueError(
+                f"HmacAuth: hashlib has no digest {digest!r}; sha256 and sha512 are the usual ones"
+            )
         self._key = key
         self._secret = secret.encode() if isinstance(secret, str) else secret
         self._digest = digest
@@ -203,7 +209,9 @@ class TokenAuth(httpx.Auth):
 
     def _usable(self) -> _Token | None:
         token = self._current
-        if token is None or token.ends is None or token.ends <= token.since:  # past its life at birth: the API's to judge
+        if (
+            token is None or token.ends is None or token.ends <= token.since
+        ):  # past its life at birth: the API's to judge
             return token
         lead = min(self._leeway, (token.ends - token.since) / 10)
         return token if self._clock.time() < token.ends - lead else None
@@ -232,8 +240,6 @@ class TokenAuth(httpx.Auth):
     def _sign_in(self, flight: _Flight) -> Generator[httpx.Request, httpx.Response | None, _Token]:
         try:
             response = yield self._login_request()
-            if response is None:
-                raise RuntimeError("a sign-in was answered by nothing")
             token = self._token_in(response)
         except GeneratorExit as end:
             # Closed by whoever drove it: because sending failed, or because the task was cancelled.
@@ -270,7 +276,9 @@ class TokenAuth(httpx.Auth):
             raise TypeError(f"TokenAuth: login returned {type(request).__name__}, not an httpx.Request")
         return request
 
-    def _token_in(self, response: httpx.Response) -> _Token:
+    def _token_in(self, response: httpx.Response | None) -> _Token:
+        if response is None:
+            raise RuntimeError("a sign-in was answered by nothing")
         record = record_of(response)
         if record is not None and isinstance(record.clock, Clock):
             self._clock = record.clock

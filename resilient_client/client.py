@@ -62,7 +62,7 @@ class ResilientClient(httpx.Client):
         ValueError: the deadline is no number above 0, or httpx cannot use a proxy's address.
     """
 
-    def __init__(  # noqa: PLR0913 - ours on top of httpx's
+    def __init__(
         self,
         policy: str | Path | Policy | None = None,
         *,
@@ -75,7 +75,9 @@ class ResilientClient(httpx.Client):
         def wrap(transport: httpx.BaseTransport) -> httpx.BaseTransport:
             if isinstance(transport, ResilientTransport):
                 return transport
-            kind = _ResilientHTTPTransport if isinstance(transport, httpx.HTTPTransport) else ResilientTransport
+            kind = (
+                _ResilientHTTPTransport if isinstance(transport, httpx.HTTPTransport) else ResilientTransport
+            )
             resilient = kind(policy, transport, clock=clock, deadline=deadline)
             resilient.core.debug = debug
             resilient.core.keep_cookies = jar
@@ -114,7 +116,7 @@ class AsyncResilientClient(httpx.AsyncClient):
     See `ResilientClient` for what it takes and raises.
     """
 
-    def __init__(  # noqa: PLR0913 - ours on top of httpx's
+    def __init__(
         self,
         policy: str | Path | Policy | None = None,
         *,
@@ -159,11 +161,11 @@ class AsyncResilientClient(httpx.AsyncClient):
 _NOWHERE = httpx.BaseTransport()  # what a policy and a deadline are checked with, before httpx opens anything
 
 
-def _signed(own: Callable[..., None], theirs: Callable[..., None]) -> inspect.Signature:
-    """Give our signature with httpx's parameters in it, for help() and for editors that look at run time."""
-    ours = list(inspect.signature(own).parameters.values())[:-1]
-    return inspect.Signature([*ours, *list(inspect.signature(theirs).parameters.values())[1:]])
+def _show(ours: Any, theirs: Any) -> None:
+    """Let help(), and editors that look at run time, see httpx's parameters after ours."""
+    own = list(inspect.signature(ours).parameters.values())[:-1]
+    ours.__signature__ = inspect.Signature([*own, *list(inspect.signature(theirs).parameters.values())[1:]])
 
 
-for _ours, _theirs in ((ResilientClient, httpx.Client), (AsyncResilientClient, httpx.AsyncClient)):
-    _ours.__init__.__signature__ = _signed(_ours.__init__, _theirs.__init__)  # type: ignore[attr-defined]  # read by inspect
+_show(ResilientClient.__init__, httpx.Client.__init__)
+_show(AsyncResilientClient.__init__, httpx.AsyncClient.__init__)

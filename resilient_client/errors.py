@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from . import _log
-from .loading import rulebook
-from .masking import mask, masked_json, without_secrets
+from .loading import PolicyError, rulebook
+from .masking import mask, masked_json, one_line, without_secrets
 from .outcome import Outcome, Verdict, record_of
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ApiError", "PolicyError", "raise_for_status"]
 
-from .loading import PolicyError
-
-_Kind = TypeVar("_Kind", bound=BaseException)
-
 
 class ApiError(httpx.HTTPStatusError):
     """The API answered with an error, and the policy knows what it means.
@@ -30,7 +26,13 @@ class ApiError(httpx.HTTPStatusError):
     """
 
     def __init__(
-        self, response: httpx.Response, verdict: Verdict, outcome: Outcome, *, wall: float | None = None, problem: str = ""
+        self,
+        response: httpx.Response,
+        verdict: Verdict,
+        outcome: Outcome,
+        *,
+        wall: float | None = None,
+        problem: str = "",
     ) -> None:
         self.outcome = outcome
         self.verdict = verdict
@@ -57,9 +59,9 @@ class ApiError(httpx.HTTPStatusError):
         if verdict.field:
             parts.append(f"Field: {verdict.field}.")
         if verdict.message:
-            parts.append(f'The API says: "{_log.one_line(verdict.message)}".')
+            parts.append(f'The API says: "{one_line(verdict.message)}".')
         if verdict.request_id:
-            parts.append(f"Request id: {_log.one_line(verdict.request_id)}.")
+            parts.append(f"Request id: {one_line(verdict.request_id)}.")
         tried = len(self.outcome.attempts)
         if tried > 1 or self.outcome.reason != "not_retryable":
             parts.append(f"Gave up after {tried} attempt{'s' * (tried != 1)}: {self.outcome.reason}.")
@@ -107,7 +109,7 @@ class ApiError(httpx.HTTPStatusError):
             "response status": verdict.status,
             "error code": verdict.code,
             "error name": verdict.name,
-            "message": None if verdict.message is None else _log.one_line(verdict.message),
+            "message": None if verdict.message is None else one_line(verdict.message),
             "field": verdict.field,
             "request id": verdict.request_id,
             "event_id": event_id,
@@ -121,10 +123,13 @@ class ApiError(httpx.HTTPStatusError):
                 + (f", then waited {attempt.wait:.2f} s" if attempt.wait else "")
                 for attempt in outcome.attempts
             ),
-            "outcome": outcome.reason + (" (an attempt may have taken effect)" if outcome.maybe_applied else ""),
+            "outcome": outcome.reason
+            + (" (an attempt may have taken effect)" if outcome.maybe_applied else ""),
             "documented at": verdict.source or None,
         }
-        return "\n".join(f"{name}: {_log.one_line(str(value), 2000)}" for name, value in lines.items() if value is not None)
+        return "\n".join(
+            f"{name}: {one_line(str(value), 2000)}" for name, value in lines.items() if value is not None
+        )
 
 
 def _deep_text(value: Any, headers: httpx.Headers) -> Any:
@@ -137,7 +142,9 @@ def _deep_text(value: Any, headers: httpx.Headers) -> Any:
     return value
 
 
-def api_error(response: httpx.Response, *, policy: str | Path | Policy | None = None, problem: str = "") -> ApiError | None:
+def api_error(
+    response: httpx.Response, *, policy: str | Path | Policy | None = None, problem: str = ""
+) -> ApiError | None:
     """Make the error that a response means; None where it means none.
 
     `problem` replaces the text, and makes an error of any response.
@@ -157,7 +164,13 @@ def api_error(response: httpx.Response, *, policy: str | Path | Policy | None = 
     except httpx.ResponseNotRead:
         content = None
     reading = classify(
-        rules, response.status_code, response.headers, content, method=request.method, path=request.url.path
+        rules,
+        response.status_code,
+        response.headers,
+        content,
+        method=request.method,
+        path=request.url.path,
+        now=None,
     )
     verdict = mask(reading.verdict, request.headers)
     if verdict.category == "success" and not problem:
@@ -166,7 +179,9 @@ def api_error(response: httpx.Response, *, policy: str | Path | Policy | None = 
     return ApiError(response, verdict, outcome, problem=problem)
 
 
-def raise_for_status(response: httpx.Response, *, policy: str | Path | Policy | None = None) -> httpx.Response:
+def raise_for_status(
+    response: httpx.Response, *, policy: str | Path | Policy | None = None
+) -> httpx.Response:
     """Raise an ApiError if the response is an error, by its status or by what its policy says of it; give it back if not.
 
     `policy` is used for a response that did not come through a resilient transport.

@@ -8,13 +8,15 @@ either, so the reading is strict.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import date
 from math import isfinite
 from typing import TYPE_CHECKING, Final, Literal
 
+from .ratelimit import SPACE as _SPACE
+from .ratelimit import RateLimitItem, parse_ratelimit, parse_ratelimit_policy
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "FOREVER",
@@ -55,10 +57,6 @@ _SATURATED: Final = 10**_MOST_DIGITS
 # seconds are 32 years of waiting, and 10**12 seconds are the year 33658.
 _EPOCHS_FROM: Final = 10**9
 _EPOCHS_MS_FROM: Final = 10**12
-
-_SPACE: Final = (
-    " \t"  # OWS of RFC 9110 5.6.3; str.strip() alone would take Unicode's spaces and newlines as well.
-)
 
 
 # --- Which reading ------------------------------------------------------------------------------------------
@@ -273,6 +271,7 @@ _DATE_FORMS: Final = tuple(
         rf"{_DAY} {_MONTH} (?P<day>[ 0-9][0-9]) {_TIME} (?P<year>[0-9]{{4}})",
     )
 )
+_ASCTIME: Final = _DATE_FORMS[-1]
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _LAST_SECOND: Final = (date.max.toordinal() - _EPOCH_DAY + 1) * 86400 - 1.0
 
@@ -280,7 +279,8 @@ _LAST_SECOND: Final = (date.max.toordinal() - _EPOCH_DAY + 1) * 86400 - 1.0
 def parse_http_date(text: str, now: float) -> float | None:
     """Read an HTTP date in any of its three forms (RFC 9110 5.6.7), strictly but for the letter case.
 
-    In epoch seconds, from 1970 on; None unless the day exists and is that weekday. `now`, in epoch seconds, gives a
+    In epoch seconds, from 1970 on; None unless the day exists and is that weekday (in asctime's form, where the tables
+    of others accept a wrong one, it is not compared). `now`, in epoch seconds, gives a
     two-digit year its century. Neither the process's time zone nor its locale matters.
     """
     text = text.strip(_SPACE)
@@ -297,7 +297,9 @@ def parse_http_date(text: str, now: float) -> float | None:
         when = date(year, month, day)
     except ValueError:
         return None
-    if year < 1970 or when.weekday() != _DAYS.index(found["weekday"][:3].lower()):
+    if year < 1970 or (
+        found.re is not _ASCTIME and when.weekday() != _DAYS.index(found["weekday"][:3].lower())
+    ):
         return None
     return float((when.toordinal() - _EPOCH_DAY) * 86400 + clock)
 
@@ -313,41 +315,6 @@ def _full_year(two_digits: int, moment: tuple[int, int, int], now: float) -> int
     return year
 
 
-# --- RateLimit and RateLimit-Policy -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimitItem:
-    """What one item of a RateLimit or RateLimit-Policy field says about one policy of the server.
-
-    None where the field does not say.
-    """
-
-    policy: str  # its name; "" in the drafts that had none
-    quota: int | None = None  # q: units allowed per window
-    remaining: int | None = None  # r: units left
-    reset: int | None = None  # t: seconds until there are more
-    window: int | None = None  # w: seconds
-
-
-def parse_ratelimit(text: str) -> tuple[RateLimitItem, ...]:
-    """Read a RateLimit field: `"default";r=0;t=30`, or `limit=10, remaining=0, reset=30` as draft 07 had it.
-
-    In the order sent; empty where anything in it is malformed, which is what the draft
-    (draft-ietf-httpapi-ratelimit-headers) asks for. Parameters that it does not define are passed over.
-    """
-    items = _read_items(text, _NAMED)
-    return items if items is not None else _read_draft_07(text)
-
-
-def parse_ratelimit_policy(text: str) -> tuple[RateLimitItem, ...]:
-    """Read a RateLimit-Policy field: `"burst";q=100;w=60`, or `100;w=60` as drafts 03 to 07 had it.
-
-    In the order sent; empty where anything in it is malformed. Parameters that are not defined are passed over.
-    """
-    return _read_items(text, _NAMED_OR_QUOTA) or ()
-
-
 def _wait_until_more(items: Sequence[RateLimitItem]) -> float | None:
     """Take the longest wait of the policies that are used up, for each of them stands in the way.
 
@@ -358,103 +325,3 @@ def _wait_until_more(items: Sequence[RateLimitItem]) -> float | None:
     in_the_way = [item for item in told if item.remaining == 0] if told else items
     resets = [item.reset for item in in_the_way if item.reset is not None]
     return _delta(max(resets), 0.0) if resets else None
-
-
-# RFC 9651, as far as these fields go: lists and dictionaries of bare items with parameters. Inner lists have no place
-# in them. Possessive throughout: one pass, no way back. An integer has at most 15 digits, by the RFC.
-_INTEGER: Final = r"-?[0-9]{1,15}+(?![0-9.])"
-_STRING: Final = r'"(?:[ !#-\[\]-~]|\\["\\])*+"'
-_TOKEN: Final = r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*+"  # noqa: S105 - a token of the grammar, no secret
-_KEY: Final = r"[a-z*][a-z0-9_\-.*]*+"
-_DECIMAL: Final = r"-?[0-9]{1,12}+\.[0-9]{1,3}+(?![0-9.])"
-_BYTES: Final = r":[A-Za-z0-9+/]*+={0,2}+:"
-_BOOLEAN: Final = r"\?[01]"
-_DATE: Final = rf"@{_INTEGER}"
-_DISPLAY: Final = r'%"(?:[ !#$&-~]|%[0-9a-f]{2})*+"'
-_OTHERS: Final = rf"{_STRING}|{_TOKEN}|{_DECIMAL}|{_BYTES}|{_BOOLEAN}|{_DATE}|{_DISPLAY}"
-# A key without a value is the boolean true.
-_PAIR: Final = rf"(?P<key>{_KEY})(?:=(?:(?P<integer>{_INTEGER})|{_OTHERS}))?+"
-
-_PARAMETER: Final = re.compile(rf";[ ]*+{_PAIR}")
-_ENTRY: Final = re.compile(_PAIR)
-_NAMED: Final = re.compile(rf"(?P<string>{_STRING})|(?P<token>{_TOKEN})")
-_NAMED_OR_QUOTA: Final = re.compile(rf"{_NAMED.pattern}|(?P<quota>{_INTEGER})")
-_COMMA: Final = re.compile(r"[ \t]*+,[ \t]*+")
-_ESCAPED: Final = re.compile(r"\\(.)")
-
-
-class _MalformedError(ValueError):
-    """The field breaks RFC 9651, or gives a count that is none. Never leaves this file."""
-
-
-def _members(text: str, head: re.Pattern[str]) -> Iterator[tuple[re.Match[str], dict[str, int | None]]]:
-    """Go through the members of a list or dictionary: each one's head, and its parameters (RFC 9651 4.2.1, 4.2.2).
-
-    A parameter that is no integer has the value None; of two with one key the last counts, as the RFC has it.
-    """
-    text = text.strip(_SPACE)
-    place = 0
-    while place < len(text):
-        if place:
-            comma = _COMMA.match(text, place)
-            if comma is None:
-                raise _MalformedError
-            place = comma.end()
-        start = head.match(text, place)
-        if start is None:
-            raise _MalformedError
-        place = start.end()
-        parameters: dict[str, int | None] = {}
-        while found := _PARAMETER.match(text, place):
-            place = found.end()
-            parameters[found["key"]] = _integer(found)
-        yield start, parameters
-
-
-def _integer(pair: re.Match[str]) -> int | None:
-    digits = pair["integer"]
-    return None if digits is None else int(digits)
-
-
-def _count(values: Mapping[str, int | None], key: str) -> int | None:
-    """Take a count that may be missing, but not be anything other than a count."""
-    if key not in values:
-        return None
-    value = values[key]
-    if value is None or value < 0:
-        raise _MalformedError
-    return value
-
-
-def _read_items(text: str, head: re.Pattern[str]) -> tuple[RateLimitItem, ...] | None:
-    try:
-        return tuple(_item(start.groupdict(), values) for start, values in _members(text, head))
-    except _MalformedError:
-        return None
-
-
-def _item(start: Mapping[str, str | None], values: dict[str, int | None]) -> RateLimitItem:
-    string, quota = start["string"], start.get("quota")
-    if quota is not None:
-        values = {**values, "q": int(quota)}
-    return RateLimitItem(
-        policy=_ESCAPED.sub(r"\1", string[1:-1]) if string is not None else start["token"] or "",
-        quota=_count(values, "q"),
-        remaining=_count(values, "r"),
-        reset=_count(values, "t"),
-        window=_count(values, "w"),
-    )
-
-
-def _read_draft_07(text: str) -> tuple[RateLimitItem, ...]:
-    try:
-        values = {start["key"]: _integer(start) for start, _ in _members(text, _ENTRY)}
-        item = RateLimitItem(
-            policy="",
-            quota=_count(values, "limit"),
-            remaining=_count(values, "remaining"),
-            reset=_count(values, "reset"),
-        )
-    except _MalformedError:
-        return ()
-    return () if item == RateLimitItem(policy="") else (item,)

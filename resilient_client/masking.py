@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .outcome import Verdict
 
-__all__ = ["MASK", "header_is_secret", "mask", "masked_headers", "masked_json", "without_secrets"]
+__all__ = ["MASK", "header_is_secret", "mask", "masked_headers", "masked_json", "one_line", "without_secrets"]
 
 MASK = "***"
 
@@ -23,7 +23,9 @@ _SECRET_NAME = re.compile(
     r"auth|cookie|secret|token|passw|credential|signature|x-api-|api[-_]?key|apikey|\bkey\b|sign$|nonce|otp|session|jwt",
     re.IGNORECASE,
 )
-_NOT_SECRET = frozenset({"idempotency-key", "idempotency_key", "www-authenticate", "proxy-authenticate", "x-api-version"})
+_NOT_SECRET = frozenset(
+    {"idempotency-key", "idempotency_key", "www-authenticate", "proxy-authenticate", "x-api-version"}
+)
 _SHORTEST = 6  # characters: what is shorter is no secret worth the name, and would blot out common words
 
 
@@ -34,7 +36,9 @@ def header_is_secret(name: str) -> bool:
 
 def masked_headers(headers: httpx.Headers) -> list[tuple[str, str]]:
     """List headers with the secret values hidden, in order."""
-    return [(name, MASK if header_is_secret(name) else _one_line(value)) for name, value in headers.multi_items()]
+    return [
+        (name, MASK if header_is_secret(name) else _one_line(value)) for name, value in headers.multi_items()
+    ]
 
 
 def masked_json(value: Any, depth: int = 0) -> Any:
@@ -43,7 +47,9 @@ def masked_json(value: Any, depth: int = 0) -> Any:
         return "…"
     if isinstance(value, dict):
         return {
-            name: MASK if header_is_secret(str(name)) and inner not in (None, "") else masked_json(inner, depth + 1)
+            name: MASK
+            if header_is_secret(str(name)) and inner not in (None, "")
+            else masked_json(inner, depth + 1)
             for name, inner in value.items()
         }
     if isinstance(value, list):

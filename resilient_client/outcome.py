@@ -82,7 +82,9 @@ class Outcome:
     reason: Reason
     elapsed: float  # seconds, waits included
     slept: float  # seconds of waiting
-    maybe_applied: bool  # an attempt of this call may have taken effect without the caller having seen its answer
+    maybe_applied: (
+        bool  # an attempt of this call may have taken effect without the caller having seen its answer
+    )
     idempotency_key: str | None = None  # the key that every attempt carried
     api: str = ""
 
@@ -165,7 +167,9 @@ def _attempt(number: int, tried: Tried) -> Attempt:
 def record_of(source: object) -> Record | None:
     """Find the record that a response or an exception carries, if it went through a resilient transport."""
     extensions = getattr(source, "extensions", None)
-    found = extensions.get(RECORD) if isinstance(extensions, dict) else getattr(source, _EXCEPTION_RECORD, None)
+    found = (
+        extensions.get(RECORD) if isinstance(extensions, dict) else getattr(source, _EXCEPTION_RECORD, None)
+    )
     return found if isinstance(found, Record) else None
 
 

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from . import _compile
-from .hints import Kind
+from .hints import Kind  # noqa: TC001 - pydantic reads the annotations
 from .loading import PolicyError, folder, policy_names
 
 if TYPE_CHECKING:
@@ -66,8 +66,12 @@ def _a_pointer(text: str) -> str:
 def _a_route(text: str) -> str:
     method, _, path = text.partition(" ")
     path = path.strip()
-    if not (method == "*" or (method.isalpha() and method.isupper())) or not (path == "**" or path.startswith("/")):
-        raise ValueError('a route is "METHOD /path": "POST /v1/orders/{id}", "GET /files/**", "POST **", "* /health"')
+    if not (method == "*" or (method.isalpha() and method.isupper())) or not (
+        path == "**" or path.startswith("/")
+    ):
+        raise ValueError(
+            'a route is "METHOD /path": "POST /v1/orders/{id}", "GET /files/**", "POST **", "* /health"'
+        )
     if "**" in path and not (path == "**" or path.endswith("/**")):
         raise ValueError('"**" stands at the end of a route only, after a slash')
     return text
@@ -89,7 +93,9 @@ def _a_wait(value: object) -> object:
 
 def _a_stop(value: object) -> object:
     if value is not None and not callable(value):
-        raise ValueError("stop is one of tenacity's stop objects, for policies made in Python; in a file, say retries or for")
+        raise ValueError(
+            "stop is one of tenacity's stop objects, for policies made in Python; in a file, say retries or for"
+        )
     return value
 
 
@@ -345,15 +351,21 @@ class Policy(_Table):
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
         names = [rule.name for rule in self.rules]
-        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        twice = (
+            sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        )
         if twice:
-            raise ValueError(f'two rules are named "{twice[0]}": rename one, or merge them with a list in `when`')
+            raise ValueError(
+                f'two rules are named "{twice[0]}": rename one, or merge them with a list in `when`'
+            )
         for name in self.codes:
             if name not in names:
                 raise ValueError(f'codes names a rule "{name}" that does not exist{_near(name, names)}')
         for rule in self.rules:
             if rule.retry is not None and "override" in rule.retry.change and self.override is None:
-                raise ValueError(f'rule "{rule.name}" changes "override", and there is no [override] table: add one')
+                raise ValueError(
+                    f'rule "{rule.name}" changes "override", and there is no [override] table: add one'
+                )
             longest = max(rule.retry.schedule or [0.0]) if rule.retry else 0.0
             if longest > self.limits.wait:
                 raise ValueError(
@@ -426,7 +438,9 @@ def _extended(data: dict[str, Any], beside: Path | None, chain: tuple[Path, ...]
     elif name.endswith(".toml"):
         path = (beside or Path.cwd()) / name
     else:
-        raise ValueError(f'extends "{name}", which is neither a shipped policy{_near(name, policy_names())} nor a .toml path')
+        raise ValueError(
+            f'extends "{name}", which is neither a shipped policy{_near(name, policy_names())} nor a .toml path'
+        )
     if path.resolve() in chain:
         raise ValueError(f'extends "{name}", which extends this one: a policy cannot start from itself')
     from_file(path, chain)  # its own errors are told of its own file
@@ -455,7 +469,9 @@ def _merged_rules(base: list[Any], own: list[Any]) -> list[Any]:
 
     replacing = {name(rule): rule for rule in own}
     inherited = {name(rule) for rule in base}
-    return [rule for rule in own if name(rule) not in inherited] + [replacing.get(name(rule), rule) for rule in base]
+    return [rule for rule in own if name(rule) not in inherited] + [
+        replacing.get(name(rule), rule) for rule in base
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------- errors
@@ -481,13 +497,19 @@ def _place(data: Any, detail: ErrorDetails) -> tuple[str, str]:
     location = list(detail["loc"])
     for depth, part in enumerate(location):
         last = depth == len(location) - 1
-        if isinstance(node, dict) and (part in node or (last and detail["type"] in {"missing", "extra_forbidden"})):
+        if isinstance(node, dict) and (
+            part in node or (last and detail["type"] in {"missing", "extra_forbidden"})
+        ):
             node = node.get(part)
             parts.append(str(part))
         elif isinstance(node, list) and isinstance(part, int) and part < len(node):
             node = node[part]
             if parts == ["rules"]:
-                rule = f', rule "{node.get("name", part + 1)}"' if isinstance(node, dict) else f", rule {part + 1}"
+                rule = (
+                    f', rule "{node.get("name", part + 1)}"'
+                    if isinstance(node, dict)
+                    else f", rule {part + 1}"
+                )
                 parts = []
             else:
                 parts.append(str(part))
@@ -508,7 +530,11 @@ def _mend(place: str, detail: ErrorDetails) -> str:
         expected = str(detail.get("ctx", {}).get("expected", ""))
         wanted = expected.replace(" or ", ", ").replace("'", "").split(", ")
         return f"{place} must be one of {', '.join(wanted)} (got {got!r}){_near(str(got), wanted)}"
-    limits = {"greater_than_equal": (">=", "ge"), "greater_than": (">", "gt"), "less_than_equal": ("<=", "le")}
+    limits = {
+        "greater_than_equal": (">=", "ge"),
+        "greater_than": (">", "gt"),
+        "less_than_equal": ("<=", "le"),
+    }
     if kind in limits:
         sign, name = limits[kind]
         return f"{place} must be {sign} {detail.get('ctx', {}).get(name)} (got {got!r})"
@@ -519,8 +545,6 @@ def _mend(place: str, detail: ErrorDetails) -> str:
 def _near(name: str, known: Any) -> str:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
-
-
 
 
 def json_schema() -> str:

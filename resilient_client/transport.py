@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from . import _log
-from ._log import logger
 from ._drive import adrive, drive
 from ._flow import flow
 from ._flow.attempt import AUTH, OPTIONS, Call, arrive, check_options, deadline_seconds
 from ._httpx import HOST, Shrinking
+from ._log import logger
 from .clock import SYSTEM, Clock
 from .loading import rulebook
 from .outcome import RECORD, mark_exception
@@ -84,7 +84,11 @@ class _Core:
         if call.reason != "success":
             _log.gave_up(call)
         if response is None:
-            error = call.error if call.error is not None else RuntimeError("a call ended with neither answer nor error")
+            error = (
+                call.error
+                if call.error is not None
+                else RuntimeError("a call ended with neither answer nor error")
+            )
             mark_exception(error, call)
             if call.tried:
                 error.add_note(_log.note(call))
@@ -135,7 +139,9 @@ class ResilientTransport(httpx.BaseTransport):
         """
         core = self.core
         call = core.call(request)
-        return core.finish(call, drive(flow(call), self._inner.handle_request, self.handle_request, core.clock))
+        return core.finish(
+            call, drive(flow(call), self._inner.handle_request, self.handle_request, core.clock)
+        )
 
     def __getattr__(self, name: str) -> Any:
         """Give what the inner transport has: code that looks at its pool or its app finds them."""

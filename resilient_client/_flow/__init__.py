@@ -19,7 +19,7 @@ from resilient_client.outcome import Tried
 from . import amend, attempt
 from .classify import Reading, classify, network_reading
 from .decide import Again, decide
-from .steps import Body, Discard, Flow, Read, Send, Sign, Sleep, Step, Told
+from .steps import Body, Discard, Read, Send, Sign, Sleep, Step, Told
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
     from .attempt import Call
 
-__all__ = ["Body", "Discard", "Flow", "Read", "Send", "Sign", "Sleep", "Step", "Told", "flow"]
+__all__ = ["Body", "Discard", "Read", "Send", "Sign", "Sleep", "Step", "Told", "flow"]
 
 PATIENCE = 10.0  # seconds that reading an error's body may take where there is no deadline
 
 
-def flow(call: Call) -> Generator[Step, Told, httpx.Response | None]:
+def flow(call: Call) -> Generator[Step, Told, httpx.Response | None]:  # noqa: C901 - the whole way, on one screen
     """Lead one call from its first attempt to its end: return its response, or None and leave the error in `call.error`.
 
     Raises:
@@ -92,7 +92,11 @@ def _worth_reading(call: Call, response: httpx.Response) -> bool:
 
 def _read(call: Call, told: Told, response: httpx.Response | None) -> Reading:
     if response is None:
-        error = told.error if told.error is not None else RuntimeError("an attempt brought neither answer nor error")
+        error = (
+            told.error
+            if told.error is not None
+            else RuntimeError("an attempt brought neither answer nor error")
+        )
         return network_reading(
             call.rules, error, sent=attempt.lost(error), worth_repeating=attempt.worth_repeating(error)
         )

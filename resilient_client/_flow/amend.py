@@ -22,7 +22,9 @@ def next_request(call: Call, change: tuple[str, ...]) -> httpx.Request | None:
     body = None
     if "override" in change:
         before, pointer = call.host.body_of(call.request), call.rules.override_field
-        body = with_field(before, pointer, call.rules.override_value) if before is not None and pointer else None
+        body = (
+            with_field(before, pointer, call.rules.override_value) if before is not None and pointer else None
+        )
         if body is None:
             return None
     request = call.host.again(call.request, call.stream, body)

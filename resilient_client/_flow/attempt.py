@@ -20,12 +20,25 @@ if TYPE_CHECKING:
 
     from resilient_client.outcome import Tried
 
-__all__ = ["AUTH", "HOP", "OPTIONS", "Call", "Host", "Setting", "arrive", "begin", "check_options", "deadline_seconds"]
+__all__ = [
+    "AUTH",
+    "HOP",
+    "OPTIONS",
+    "Call",
+    "Host",
+    "Setting",
+    "arrive",
+    "begin",
+    "check_options",
+    "deadline_seconds",
+]
 
 OPTIONS = "resilience"  # the request extension that callers write
 AUTH = "resilience.auth"  # the one in which an auth leaves itself
 HOP = "resilience.hop"  # the one in which a call leaves what its redirects must know
-KNOWN_OPTIONS = frozenset({"policy", "deadline", "retry", "idempotency_key", "idempotent", "override_conflict"})
+KNOWN_OPTIONS = frozenset(
+    {"policy", "deadline", "retry", "idempotency_key", "idempotent", "override_conflict"}
+)
 
 _NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"})
 _CALLERS_OWN = frozenset({"UnsupportedProtocol", "LocalProtocolError"})
@@ -54,9 +67,15 @@ class Host(Protocol):
 class Setting(Protocol):
     """What all calls of one transport share; the transport is it."""
 
-    host: Host
     clock: Any
-    keep_cookies: Callable[[httpx.Request, httpx.Response], None] | None  # None: they go onto the final response
+
+    @property
+    def host(self) -> Host:
+        """What knows the HTTP library."""
+
+    @property
+    def keep_cookies(self) -> Callable[[httpx.Request, httpx.Response], None] | None:
+        """Take the cookies of a discarded response; None: they go onto the final one."""
 
     def chance(self) -> float:
         """Draw a number in [0, 1)."""
@@ -114,7 +133,9 @@ class Call(Record):
     def may_repeat(self) -> bool:
         """Tell whether the request does no harm when it arrives twice (RFC 9110 9.2.2, or by its key)."""
         return (
-            self.request.method in IDEMPOTENT_METHODS or self.key is not None or bool(self.option("idempotent"))
+            self.request.method in IDEMPOTENT_METHODS
+            or self.key is not None
+            or bool(self.option("idempotent"))
         )
 
     def leaves_traces(self) -> bool:
@@ -137,7 +158,9 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
-def arrive(request: httpx.Request, auth: Any, deadline: float | None, now: float) -> tuple[Any, bool, float | None]:
+def arrive(
+    request: httpx.Request, auth: Any, deadline: float | None, now: float
+) -> tuple[Any, bool, float | None]:
     """Tell a new call from a redirected one; give the auth that may sign it, whether to sign first, and the deadline.
 
     A redirect keeps the first request's deadline. On the same origin it is signed anew, for its body or its method may have
@@ -208,7 +231,9 @@ def begin(call: Call) -> None:
             _put_in_body(call, idempotency.field, key)
         call.key = key
         return
-    if request.method in SAFE_METHODS:  # they change nothing, so there is nothing to keep from happening twice
+    if (
+        request.method in SAFE_METHODS
+    ):  # they change nothing, so there is nothing to keep from happening twice
         return
     carried = _key_in_body(call, idempotency.field) if idempotency.field is not None else None
     if carried is None and idempotency.header in request.headers:
@@ -293,13 +318,15 @@ def with_field(body: bytes, pointer: Pointer, value: Any) -> bytes | None:
         document = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(document, dict) or not pointer.tokens:
+    if not isinstance(document, dict) or not pointer.parts:
         return None
     target: Any = document
-    for token in pointer.tokens[:-1]:
-        target = target.get(token) if isinstance(target, dict) else None
-    last = pointer.tokens[-1]
-    if not isinstance(target, dict) or (last in target and target[last] == value and target[last] is not None):
+    for part in pointer.parts[:-1]:
+        target = target.get(part) if isinstance(target, dict) else None
+    last = pointer.parts[-1]
+    if not isinstance(target, dict) or (
+        last in target and target[last] == value and target[last] is not None
+    ):
         return None
     if target is document and last not in document:
         # A splice keeps the caller's own spelling of numbers, spaces and escapes.
@@ -323,7 +350,11 @@ def never_sent(error: Exception) -> bool:
 
 def lost(error: Exception) -> bool:
     """Tell whether an error is of the network at all, so that the request may have arrived."""
-    return "TransportError" in _kinds(error) and not never_sent(error) and "UnsupportedProtocol" not in _kinds(error)
+    return (
+        "TransportError" in _kinds(error)
+        and not never_sent(error)
+        and "UnsupportedProtocol" not in _kinds(error)
+    )
 
 
 def worth_repeating(error: Exception) -> bool:

@@ -42,7 +42,7 @@ class Reading(NamedTuple):
     retry: Retry | None  # what the rule allows, or what the server's own word makes of it
 
 
-def classify(
+def classify(  # noqa: PLR0913 - the parts of a reply
     rules: Rulebook,
     status: int,
     headers: httpx.Headers,
@@ -65,7 +65,9 @@ def classify(
     retry = _allowed(rules, rule, status, headers)
     if rule is None and status < 400:
         return Reading(rules.success(status), None, None)
-    request_id = _first_header(envelope.request_id_header, headers) or _first_id(envelope.request_id, document)
+    request_id = _first_header(envelope.request_id_header, headers) or _first_id(
+        envelope.request_id, document
+    )
     verdict = Verdict(
         name=rule.name if rule else status_name(status),
         category=rule.category if rule else category_of(status),
@@ -73,7 +75,9 @@ def classify(
         code=code,
         # A condition (an expired token, a caller's wish) is known to the flow alone.
         retryable=retry is not None and retry.only_if is None,
-        cause=rule.cause if rule else f"The API answered {status}, and the policy has no rule for this reply.",
+        cause=rule.cause
+        if rule
+        else f"The API answered {status}, and the policy has no rule for this reply.",
         remedy=rule.remedy if rule else "Look the status and the code up on the API's error page.",
         user_message=rule.user_message if rule else "The request could not be completed.",
         source=rule.source if rule else "",
@@ -89,7 +93,7 @@ def classify(
 _RETRY_AFTER: tuple[Hint, ...] = (HeaderHint("Retry-After", "retry-after"),)
 
 
-def _first_rule(  # noqa: PLR0913 - the parts of a reply, each of which a rule may ask about
+def _first_rule(  # noqa: PLR0913, PLR0917 - the parts of a reply, each of which a rule may ask about
     rules: Rulebook,
     code: Code | None,
     status: int,
@@ -99,7 +103,9 @@ def _first_rule(  # noqa: PLR0913 - the parts of a reply, each of which a rule m
     path: str,
 ) -> Rule | None:
     for _, rule, clause in rules.candidates(code, status):
-        if (clause.statuses is None or status in clause.statuses) and _holds(clause, headers, document, method, path):
+        if (clause.statuses is None or status in clause.statuses) and _holds(
+            clause, headers, document, method, path
+        ):
             return rule
     return None
 
@@ -135,7 +141,9 @@ def _allowed(rules: Rulebook, rule: Rule | None, status: int, headers: httpx.Hea
     return allowed
 
 
-def server_wait(places: Iterable[Hint], headers: httpx.Headers, document: Any, now: float | None) -> float | None:
+def server_wait(
+    places: Iterable[Hint], headers: httpx.Headers, document: Any, now: float | None
+) -> float | None:
     """Find how many seconds the server asks to wait; the first place with a value that can be read wins."""
     clock: float | None = None
     for place in places:
@@ -149,11 +157,14 @@ def server_wait(places: Iterable[Hint], headers: httpx.Headers, document: Any, n
             case BodyHint(pointer, kind):
                 clock = clock or _clock(headers, now)
                 waits = (
-                    _measured(partial(hints.wait_from_value, value, kind), clock) for value in pointer.find(document)
+                    _measured(partial(hints.wait_from_value, value, kind), clock)
+                    for value in pointer.find(document)
                 )
                 wait = next((found for found in waits if found is not None), None)
             case BucketHint(need, have, rate):
-                wait = hints.bucket_wait(*(next(pointer.find(document), None) for pointer in (need, have, rate)))
+                wait = hints.bucket_wait(
+                    *(next(pointer.find(document), None) for pointer in (need, have, rate))
+                )
         if wait is not None:
             return wait
     return None

@@ -36,7 +36,9 @@ class Again(NamedTuple):
     refresh: bool  # the token is dead: sign in anew
 
 
-def decide(call: Call, retry: Retry | None, earlier: Sequence[Tried], tried: Tried, *, token_expired: bool) -> Settle | Again:
+def decide(  # noqa: PLR0911 - one return for each answer that there is
+    call: Call, retry: Retry | None, earlier: Sequence[Tried], tried: Tried, *, token_expired: bool
+) -> Settle | Again:
     """Decide what follows the attempt `tried`, `earlier` being those before it.
 
     `retry` is what the policy allows for it, `token_expired` whether the token that the attempt carried is past its life.
@@ -49,7 +51,9 @@ def decide(call: Call, retry: Retry | None, earlier: Sequence[Tried], tried: Tri
         return Settle("not_retryable")
     if call.option("retry", default=True) is False:
         return Settle("retry_disabled")
-    if not (retry.unsafe or call.may_repeat() or (tried.error is not None and attempt.never_sent(tried.error))):
+    if not (
+        retry.unsafe or call.may_repeat() or (tried.error is not None and attempt.never_sent(tried.error))
+    ):
         return Settle("not_retryable")
     change = _changes(call, retry)
     if not retry.requires <= set(change) or _would_reuse_a_nonce(call):

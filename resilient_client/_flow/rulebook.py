@@ -31,31 +31,31 @@ IDEMPOTENT_METHODS = SAFE_METHODS | {"PUT", "DELETE"}
 class Pointer:
     """A JSON pointer (RFC 6901); the token `*` stands for each element of an array."""
 
-    __slots__ = ("text", "tokens")
+    __slots__ = ("parts", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens = tuple(part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:])
+        self.parts = tuple(piece.replace("~1", "/").replace("~0", "~") for piece in text.split("/")[1:])
 
     def find(self, document: Any) -> Iterator[Any]:
         """Yield what the pointer leads to, nothing where it leads nowhere."""
-        return _walk(document, self.tokens)
+        return _walk(document, self.parts)
 
 
-def _walk(node: Any, tokens: tuple[str, ...]) -> Iterator[Any]:
-    for depth, token in enumerate(tokens):
+def _walk(node: Any, parts: tuple[str, ...]) -> Iterator[Any]:
+    for depth, part in enumerate(parts):
         if isinstance(node, dict):
-            if token not in node:
+            if part not in node:
                 return
-            node = node[token]
-        elif isinstance(node, list) and token == "*":
+            node = node[part]
+        elif isinstance(node, list) and part == "*":
             for element in node:
-                yield from _walk(element, tokens[depth + 1 :])
+                yield from _walk(element, parts[depth + 1 :])
             return
-        elif isinstance(node, list) and token.isdecimal() and token.isascii() and len(token) < 8:
-            if int(token) >= len(node) or (token[0] == "0" and token != "0"):
+        elif isinstance(node, list) and part.isdecimal() and part.isascii() and len(part) < 8:
+            if int(part) >= len(node) or (part[0] == "0" and part != "0"):
                 return
-            node = node[int(token)]
+            node = node[int(part)]
         else:
             return
     yield node
@@ -113,7 +113,9 @@ def _fits(parts: Sequence[str], open_ended: bool, wanted: tuple[str, ...]) -> bo
 
 
 def _same(parts: Sequence[str], wanted: Sequence[str]) -> bool:
-    return all(want == part or (want[0] == "{" and want[-1] == "}") for part, want in zip(parts, wanted, strict=True))
+    return all(
+        want == part or (want[0] == "{" and want[-1] == "}") for part, want in zip(parts, wanted, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +232,9 @@ class Rulebook:
     default_retry: Retry | None = None  # for replies whose only word is should_retry
     read_statuses: frozenset[int] = frozenset()  # successes whose bodies a rule asks for
     by_code: Mapping[Code, Sequence[Entry]] = dataclasses.field(default_factory=dict)
-    by_status: Mapping[int | None, Sequence[Entry]] = dataclasses.field(default_factory=dict)  # rules that ask for no code
+    by_status: Mapping[int | None, Sequence[Entry]] = dataclasses.field(
+        default_factory=dict
+    )  # rules that ask for no code
     _successes: dict[int, Verdict] = dataclasses.field(default_factory=dict)
 
     def candidates(self, code: Code | None, status: int) -> list[Entry]:

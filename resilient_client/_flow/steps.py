@@ -9,18 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     import httpx
 
-__all__ = ["Body", "Discard", "Flow", "Read", "Send", "Sign", "Sleep", "Step", "Told"]
+__all__ = ["Body", "Discard", "Read", "Send", "Sign", "Sleep", "Step", "Told"]
 
 
 class Send(NamedTuple):
     """Send this request. Told: the response, its body unread; or the error."""
 
     request: httpx.Request
-    until: float | None  # when the call's deadline passes; every timeout of the attempt shrinks to what is left
+    until: (
+        float | None
+    )  # when the call's deadline passes; every timeout of the attempt shrinks to what is left
 
 
 class Read(NamedTuple):
@@ -71,5 +71,3 @@ class Told(NamedTuple):
 
 
 Step = Send | Read | Discard | Sleep | Sign
-# What a flow returns is the response that the call ends with, or None: then the call holds the error.
-Flow = "Generator[Step, Told, httpx.Response | None]"

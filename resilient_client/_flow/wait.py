@@ -38,7 +38,7 @@ class Refused(NamedTuple):
     reason: Reason
 
 
-def next_wait(  # noqa: PLR0913 - the whole of what a wait depends on
+def next_wait(  # noqa: C901, PLR0913 - the whole of what a wait depends on
     retry: Retry,
     earlier: Sequence[Tried],
     tried: Tried,
@@ -94,7 +94,9 @@ def _jittered(base: float, spread: str, chance: float, asked: float | None) -> f
     return base
 
 
-def _retry_state(retry: Retry, earlier: Sequence[Tried], tried: Tried, first: float) -> tenacity.RetryCallState:
+def _retry_state(
+    retry: Retry, earlier: Sequence[Tried], tried: Tried, first: float
+) -> tenacity.RetryCallState:
     state = _blank_state()
     state.start_time = first
     state.attempt_number = len(earlier) + 1

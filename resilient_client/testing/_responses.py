@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -13,7 +14,6 @@ from resilient_client.loading import PolicyError, load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from resilient_client.policy import Policy, Rule
 
@@ -38,13 +38,15 @@ def error_response(  # noqa: PLR0913 - what a test wants to be different
         error: a rule's name ("RATE_LIMIT"), the API's own code (5), or a status that the policy knows.
         status: another status than the example's.
         retry_after: the Retry-After header: seconds, or a text as it is.
-        message, field, request_id: put where the policy's envelope keeps them.
+        message: the vendor's words, put where the policy's envelope keeps them.
+        field: the field at fault, put likewise.
+        request_id: put likewise, and in the header that the policy names.
         headers: further headers.
 
     Raises:
         PolicyError: the policy has no such error, or no example of it; the message lists what it has.
     """
-    loaded = load_policy(policy) if not hasattr(policy, "rules") else policy
+    loaded = load_policy(policy) if isinstance(policy, str | Path) else policy
     rule = _find(loaded, error)
     if not rule.examples:
         raise PolicyError(f'{loaded.api}, rule "{rule.name}": has no example to build a response from')
@@ -59,7 +61,11 @@ def error_response(  # noqa: PLR0913 - what a test wants to be different
     body = copy.deepcopy(given.json_)
     if body is not None:
         envelope = loaded.envelope
-        for places, value in ((envelope.message, message), (envelope.field, field), (envelope.request_id, request_id)):
+        for places, value in (
+            (envelope.message, message),
+            (envelope.field, field),
+            (envelope.request_id, request_id),
+        ):
             if value is not None:
                 _place(body, [places] if isinstance(places, str) else list(places), value)
     if request_id is not None:
