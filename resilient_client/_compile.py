@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from . import policy as words
+    from . import _words as words
     from .outcome import Verdict
+    from .policy import Policy
 
 __all__ = ["compiled", "verdict_on"]
 
@@ -171,7 +172,7 @@ class _Index:
             self.by_status.setdefault(status, []).append(entry)
 
 
-def compiled(policy: words.Policy) -> tables.Rulebook:
+def compiled(policy: Policy) -> tables.Rulebook:
     """Compile a policy."""
     backoff = type(policy.network.backoff)()  # the format's own default
     index = _Index()
@@ -222,7 +223,7 @@ def compiled(policy: words.Policy) -> tables.Rulebook:
     )
 
 
-def _network(policy: words.Policy) -> tables.Rule:
+def _network(policy: Policy) -> tables.Rule:
     network = policy.network
     return tables.Rule(
         name="NETWORK_ERROR",

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ._flow.rulebook import Rulebook
+    from ._words import Example, Given
     from .outcome import Outcome
-    from .policy import Example, Given, Policy
+    from .policy import Policy
 
 __all__ = ["Rehearsal", "contradictions", "rehearse"]
 

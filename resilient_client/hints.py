@@ -16,7 +16,7 @@ from .ratelimit import SPACE as _SPACE
 from .ratelimit import RateLimitItem, parse_ratelimit, parse_ratelimit_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "FOREVER",

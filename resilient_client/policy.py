@@ -6,311 +6,41 @@ what is done by them is in `_flow`.
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    ValidationInfo,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, model_validator
 
 from . import _compile
-from .hints import Kind  # noqa: TC001 - pydantic reads the annotations
+from ._explain import explained, near
+from ._words import (
+    Code,
+    Envelope,
+    Idempotency,
+    Limits,
+    Network,
+    Override,
+    Pace,
+    Rule,
+    Signing,
+    Table,
+    Token,
+    keys,
+)
 from .loading import PolicyError, folder, policy_names
 
 if TYPE_CHECKING:
     import httpx
-    from pydantic_core import ErrorDetails
 
     from ._flow.rulebook import Rulebook
     from .outcome import Verdict
 
-__all__ = ["Policy", "from_file"]
+__all__ = ["Policy", "from_file", "json_schema"]
 
-Category = Literal[
-    "auth",
-    "permission",
-    "validation",
-    "not_found",
-    "conflict",
-    "rate_limit",
-    "quota",
-    "maintenance",
-    "upstream",
-    "server",
-    "webhook",
-    "business",
-    "network",
-    "other",
-]
-Change = Literal["nonce", "refresh", "override"]
 
-
-def _a_pointer(text: str) -> str:
-    if text and not text.startswith("/"):
-        raise ValueError(f'a JSON pointer begins with "/": write "/{text.replace(".", "/")}"')
-    return text
-
-
-def _a_route(text: str) -> str:
-    method, _, path = text.partition(" ")
-    path = path.strip()
-    if not (method == "*" or (method.isalpha() and method.isupper())) or not (
-        path == "**" or path.startswith("/")
-    ):
-        raise ValueError(
-            'a route is "METHOD /path": "POST /v1/orders/{id}", "GET /files/**", "POST **", "* /health"'
-        )
-    if "**" in path and not (path == "**" or path.endswith("/**")):
-        raise ValueError('"**" stands at the end of a route only, after a slash')
-    return text
-
-
-def _a_code(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a code is a string or an integer")  # noqa: TRY004 - pydantic turns ValueErrors into its own
-    return value
-
-
-def _a_wait(value: object) -> object:
-    if callable(value):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise ValueError("wait is a number of seconds, 0 or more, or one of tenacity's wait objects")
-    return float(value)
-
-
-def _a_stop(value: object) -> object:
-    if value is not None and not callable(value):
-        raise ValueError(
-            "stop is one of tenacity's stop objects, for policies made in Python; in a file, say retries or for"
-        )
-    return value
-
-
-Pointer = Annotated[str, AfterValidator(_a_pointer)]
-Pointers = Pointer | list[Pointer]
-Route = Annotated[str, AfterValidator(_a_route)]
-Code = Annotated[str | int, BeforeValidator(_a_code)]
-Seconds = Annotated[float, Field(ge=0)]
-Status = Annotated[int, Field(ge=100, le=599)] | Literal["1xx", "2xx", "3xx", "4xx", "5xx"]
-_SECONDS_SCHEMA = {"type": "number", "minimum": 0}
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True, use_attribute_docstrings=True
-    )
-
-
-class Envelope(_Table):
-    """Where an error body keeps its parts: JSON pointers; of several, the first that finds something wins."""
-
-    code: Pointers = []
-    message: Pointers = []
-    field: Pointers = []
-    details: Pointers = []
-    request_id: Pointers = []
-    request_id_header: str | list[str] = ["X-Request-Id"]
-
-
-class Idempotency(_Table):
-    """How this API takes idempotency keys."""
-
-    header: str = Field("Idempotency-Key", min_length=1)
-    field: Pointer | None = None
-    """A field of the JSON body that holds the key."""
-    quoted: bool = False
-    """Send the key as a structured-field string, in double quotes."""
-    length: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 255)
-    """The shortest and the longest key, in characters."""
-    routes: list[Route] = []
-    """Where a key is made for every call that brings none."""
-
-
-class Signing(_Table):
-    """Which headers a signer sets anew on every attempt."""
-
-    headers: list[str] = []
-    nonce: str | None = None
-
-
-class Token(_Table):
-    """How long the API's tokens live, for those that do not say themselves."""
-
-    lifetime: Seconds | None = None
-
-
-class Override(_Table):
-    """The body field that overrides a conflict, when the caller asks for it."""
-
-    field: Pointer
-    value: Any = True
-
-
-class Backoff(_Table):
-    """Exponential backoff: first * factor ** n seconds, up to max."""
-
-    first: Seconds = 0.5
-    factor: Annotated[float, Field(ge=1)] = 2.0
-    max: Seconds = 30.0
-    jitter: Literal["full", "none"] = "full"
-
-
-class Network(_Table):
-    """What to do when no answer came: refused, reset, timed out, garbage."""
-
-    retries: Annotated[int, Field(ge=0)] = 4
-    backoff: Backoff = Backoff()
-
-
-class Limits(_Table):
-    """Bounds of every call."""
-
-    wait: Seconds = 300.0
-    """The longest single wait, in seconds."""
-    body: Annotated[int, Field(ge=0)] = 65_536
-    """How much of an error body is read for classifying, in bytes."""
-
-
-class Pace(_Table):
-    """A budget that the API publishes: weight units per rolling seconds."""
-
-    name: str = ""
-    routes: list[Route] = []
-    budget: Annotated[float, Field(gt=0)]
-    per: Annotated[float, Field(gt=0)] = 60.0
-    burst: Annotated[float, Field(gt=0)] | None = None
-    cost: dict[Route, Annotated[float, Field(ge=0)]] = {}
-
-
-class HeaderHint(_Table):
-    """A wait that a header tells."""
-
-    header: str = Field(min_length=1)
-    kind: Kind | None = Field(None, alias="as")
-
-
-class BodyHint(_Table):
-    """A wait that a body field tells."""
-
-    body: Pointer
-    kind: Kind | None = Field(None, alias="as")
-
-
-class BucketHint(_Table):
-    """A wait that follows from a leaky bucket in the body: (need - have) / rate seconds."""
-
-    need: Pointer
-    have: Pointer
-    rate: Pointer
-
-
-Hint = str | HeaderHint | BodyHint | BucketHint
-
-
-class Retry(_Table):
-    """What may be done again, how often, when, and with what changed."""
-
-    retries: Annotated[int, Field(ge=0)] | None = None
-    duration: Annotated[float, Field(gt=0)] | None = Field(None, alias="for")
-    """Keep on until this many seconds have passed since the rule first matched."""
-    after: list[Hint] = ["Retry-After"]
-    """Where the server says how long: a header, a JSON pointer, or a table that says how to read it."""
-    schedule: Annotated[list[Seconds], Field(min_length=1)] | None = None
-    backoff: Backoff | None = None
-    wait: Annotated[Any, BeforeValidator(_a_wait), WithJsonSchema(_SECONDS_SCHEMA)] = None
-    stop: Annotated[Any, BeforeValidator(_a_stop), WithJsonSchema({"type": "null"})] = None
-    """For policies made in Python only: one of tenacity's stop objects."""
-    unsafe: bool = False
-    change: list[Change] = []
-    requires: list[Change] | None = None
-    only_if: Literal["token_expired", "override_conflict"] | None = None
-
-    @model_validator(mode="after")
-    def _one_way_of_waiting(self) -> Self:
-        given = [name for name in ("schedule", "backoff", "wait") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} exclude each other: keep one")
-        if self.schedule is not None and self.retries is not None and self.retries > len(self.schedule):
-            raise ValueError(
-                f"retries = {self.retries} is more than the {len(self.schedule)} waits of the schedule: "
-                "add waits, or leave retries out"
-            )
-        if self.stop is not None and (self.retries is not None or self.duration is not None):
-            raise ValueError("stop replaces retries and for: keep one")
-        return self
-
-
-class When(_Table):
-    """What a reply must be; every key that is given must hold."""
-
-    status: Status | list[Status] | None = None
-    code: Code | list[Code] | None = None
-    headers: dict[str, str | bool] = {}
-    body: dict[Pointer, Any] = {}
-    route: Route | list[Route] | None = None
-
-
-class Given(_Table):
-    """A reply, and where it matters the request that it answers."""
-
-    status: Annotated[int, Field(ge=100, le=599)]
-    json_: Any = Field(None, alias="json")
-    text: str | None = None
-    headers: dict[str, str] = {}
-    method: str = "GET"
-    path: str = "/"
-    request_headers: dict[str, str] = {}
-    signer: bool = False
-    token: Literal["live", "expired"] | None = None
-    override_conflict: bool = False
-
-
-class Expect(_Table):
-    """What the client does when every attempt is answered like that."""
-
-    retry: bool
-    waits: list[Seconds] | None = None
-    reason: str | None = None
-    change: list[Change] | None = None
-    name: str | None = None
-    retry_after: Seconds | None = None
-
-
-class Example(_Table):
-    """A rule's proof."""
-
-    given: Given
-    expect: Expect
-
-
-class Rule(_Table):
-    """One error that the API documents."""
-
-    name: str = Field(min_length=1)
-    when: When | list[When] = When()
-    category: Category = "other"
-    cause: str = ""
-    remedy: str = ""
-    user_message: str = ""
-    source: str = ""
-    retry: Retry | None = None
-    examples: list[Example] = []
-
-
-class Policy(_Table):
+class Policy(Table):
     """What one API does when it fails, and what to do about it.
 
     Made by `load_policy` from a file, or in Python with the same words: `Policy(api="acme", rules=[{"name": …}])`, where `wait` and
@@ -360,7 +90,7 @@ class Policy(_Table):
             )
         for name in self.codes:
             if name not in names:
-                raise ValueError(f'codes names a rule "{name}" that does not exist{_near(name, names)}')
+                raise ValueError(f'codes names a rule "{name}" that does not exist{near(name, names)}')
         for rule in self.rules:
             if rule.retry is not None and "override" in rule.retry.change and self.override is None:
                 raise ValueError(
@@ -392,16 +122,6 @@ class Policy(_Table):
         return _compile.verdict_on(self.rulebook, response)
 
 
-_KEYS = sorted(
-    {
-        field.alias or name
-        for table in (Policy, Rule, Retry, When, Given, Expect, Envelope, Idempotency, Signing, Token, Override, Backoff,
-                      Network, Limits, Pace, HeaderHint, BodyHint, BucketHint, Example)
-        for name, field in table.model_fields.items()
-    }
-)  # fmt: skip
-
-
 def from_file(path: Path, chain: tuple[Path, ...] = ()) -> Policy:
     """Read, check and extend a policy file.
 
@@ -412,7 +132,7 @@ def from_file(path: Path, chain: tuple[Path, ...] = ()) -> Policy:
     try:
         return Policy.model_validate(data, context={"folder": path.parent, "chain": (*chain, path.resolve())})
     except ValidationError as error:
-        raise PolicyError(_explained(path, data, error)) from None
+        raise PolicyError(explained(path, data, error, {*Policy.model_fields, *keys()})) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -439,7 +159,7 @@ def _extended(data: dict[str, Any], beside: Path | None, chain: tuple[Path, ...]
         path = (beside or Path.cwd()) / name
     else:
         raise ValueError(
-            f'extends "{name}", which is neither a shipped policy{_near(name, policy_names())} nor a .toml path'
+            f'extends "{name}", which is neither a shipped policy{near(name, policy_names())} nor a .toml path'
         )
     if path.resolve() in chain:
         raise ValueError(f'extends "{name}", which extends this one: a policy cannot start from itself')
@@ -472,79 +192,6 @@ def _merged_rules(base: list[Any], own: list[Any]) -> list[Any]:
     return [rule for rule in own if name(rule) not in inherited] + [
         replacing.get(name(rule), rule) for rule in base
     ]
-
-
-# ------------------------------------------------------------------------------------------------------- errors
-
-
-def _explained(path: Path, data: dict[str, Any], error: ValidationError) -> str:
-    seen: set[str] = set()
-    lines = []
-    for detail in error.errors(include_url=False):
-        rule, place = _place(data, detail)
-        key = f"{rule}{place}"
-        if key in seen:  # the other branches of a union say the same place again
-            continue
-        seen.add(key)
-        lines.append(f"{path}{rule}: {_mend(place, detail)}")
-    more = len(lines) - 5
-    return "\n".join(lines[:5] + ([f"… and {more} more"] if more > 0 else []))
-
-
-def _place(data: Any, detail: ErrorDetails) -> tuple[str, str]:
-    """Name the rule and the field of an error; what pydantic adds for unions is left out."""
-    rule, node, parts = "", data, []
-    location = list(detail["loc"])
-    for depth, part in enumerate(location):
-        last = depth == len(location) - 1
-        if isinstance(node, dict) and (
-            part in node or (last and detail["type"] in {"missing", "extra_forbidden"})
-        ):
-            node = node.get(part)
-            parts.append(str(part))
-        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-            node = node[part]
-            if parts == ["rules"]:
-                rule = (
-                    f', rule "{node.get("name", part + 1)}"'
-                    if isinstance(node, dict)
-                    else f", rule {part + 1}"
-                )
-                parts = []
-            else:
-                parts.append(str(part))
-    return rule, ".".join(parts)
-
-
-def _mend(place: str, detail: ErrorDetails) -> str:
-    kind, got = detail["type"], detail.get("input")
-    if kind == "extra_forbidden":
-        name = place.rpartition(".")[2]
-        return f'unknown key "{place}"{_near(name, _KEYS)}'
-    if kind == "missing":
-        return f"{place} is missing: add it"
-    if kind == "value_error":
-        message = str(detail.get("ctx", {}).get("error", detail["msg"]))
-        return f"{place}: {message}" if place else message
-    if kind == "literal_error":
-        expected = str(detail.get("ctx", {}).get("expected", ""))
-        wanted = expected.replace(" or ", ", ").replace("'", "").split(", ")
-        return f"{place} must be one of {', '.join(wanted)} (got {got!r}){_near(str(got), wanted)}"
-    limits = {
-        "greater_than_equal": (">=", "ge"),
-        "greater_than": (">", "gt"),
-        "less_than_equal": ("<=", "le"),
-    }
-    if kind in limits:
-        sign, name = limits[kind]
-        return f"{place} must be {sign} {detail.get('ctx', {}).get(name)} (got {got!r})"
-    message = detail["msg"]
-    return f"{place}: {message[:1].lower()}{message[1:]} (got {got!r})"
-
-
-def _near(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 def json_schema() -> str:

@@ -15,7 +15,8 @@ from resilient_client.loading import PolicyError, load_policy
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from resilient_client.policy import Policy, Rule
+    from resilient_client._words import Rule
+    from resilient_client.policy import Policy
 
 __all__ = ["error_response"]
 

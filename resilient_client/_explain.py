@@ -1,0 +1,88 @@
+"""From pydantic's errors to sentences that name the file, the rule, the field and the mend."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+__all__ = ["explained", "near"]
+
+
+def explained(path: Path, data: dict[str, Any], error: ValidationError, keys: Iterable[str]) -> str:
+    """Say what is wrong with a file, at most five lines, each with its place and its mend. `keys` are all that the format has."""
+    known = sorted(keys)
+    seen: set[str] = set()
+    lines = []
+    for detail in error.errors(include_url=False):
+        rule, place = _place(data, detail)
+        key = f"{rule}{place}"
+        if key in seen:  # the other branches of a union say the same place again
+            continue
+        seen.add(key)
+        lines.append(f"{path}{rule}: {_mend(place, detail, known)}")
+    more = len(lines) - 5
+    return "\n".join(lines[:5] + ([f"… and {more} more"] if more > 0 else []))
+
+
+def _place(data: Any, detail: ErrorDetails) -> tuple[str, str]:
+    """Name the rule and the field of an error; what pydantic adds for unions is left out."""
+    rule, node, parts = "", data, []
+    location = list(detail["loc"])
+    for depth, part in enumerate(location):
+        last = depth == len(location) - 1
+        if isinstance(node, dict) and (
+            part in node or (last and detail["type"] in {"missing", "extra_forbidden"})
+        ):
+            node = node.get(part)
+            parts.append(str(part))
+        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+            node = node[part]
+            if parts == ["rules"]:
+                rule = (
+                    f', rule "{node.get("name", part + 1)}"'
+                    if isinstance(node, dict)
+                    else f", rule {part + 1}"
+                )
+                parts = []
+            else:
+                parts.append(str(part))
+    return rule, ".".join(parts)
+
+
+def _mend(place: str, detail: ErrorDetails, known: list[str]) -> str:
+    kind, got = detail["type"], detail.get("input")
+    if kind == "extra_forbidden":
+        name = place.rpartition(".")[2]
+        return f'unknown key "{place}"{near(name, known)}'
+    if kind == "missing":
+        return f"{place} is missing: add it"
+    if kind == "value_error":
+        message = str(detail.get("ctx", {}).get("error", detail["msg"]))
+        return f"{place}: {message}" if place else message
+    if kind == "literal_error":
+        expected = str(detail.get("ctx", {}).get("expected", ""))
+        wanted = expected.replace(" or ", ", ").replace("'", "").split(", ")
+        return f"{place} must be one of {', '.join(wanted)} (got {got!r}){near(str(got), wanted)}"
+    limits = {
+        "greater_than_equal": (">=", "ge"),
+        "greater_than": (">", "gt"),
+        "less_than_equal": ("<=", "le"),
+    }
+    if kind in limits:
+        sign, name = limits[kind]
+        return f"{place} must be {sign} {detail.get('ctx', {}).get(name)} (got {got!r})"
+    message = detail["msg"]
+    return f"{place}: {message[:1].lower()}{message[1:]} (got {got!r})"
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Suggest the known name that is nearest, as the end of a message; nothing where none is near."""
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f'; did you mean "{nearest[0]}"?' if nearest else ""

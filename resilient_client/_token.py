@@ -1,0 +1,375 @@
+"""A token that is signed in for once, however many threads and tasks need it. `auth.py` is its public place.
+
+The way to a token is one generator, as the flow of a call is: it yields a request to send, or a flight (another caller's sign-in)
+to wait for, and the two ends of this file that httpx drives carry that out, in a thread or in a task.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from ._flow.attempt import AUTH
+from ._flow.rulebook import Pointer
+from ._httpx import HOST
+from .clock import SYSTEM, Clock
+from .errors import api_error
+from .outcome import record_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+
+__all__ = ["TokenAuth"]
+
+
+class _Token:
+    """A token, when it was had, and when it ends (epoch seconds; None: it does not say)."""
+
+    __slots__ = ("ends", "line", "since")
+
+    def __init__(self, line: str, since: float, ends: float | None) -> None:
+        self.line = line  # the value of the header
+        self.since = since
+        self.ends = ends
+
+
+class _Flight:
+    """One sign-in under way, and who waits for it."""
+
+    __slots__ = ("done", "failure", "pid", "wakers")
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()  # a forked worker has the flight, and nobody to land it
+        self.done = False
+        self.failure: Callable[[], Exception] | None = None
+        self.wakers: list[Callable[[], object]] = []
+
+
+_TURN = 30.0  # seconds that a caller waits for another's sign-in before signing in itself
+
+
+class TokenAuth(httpx.Auth):
+    """Carry a token that is signed in for when there is none, and again when it ends or the API calls it dead.
+
+    However many threads and tasks meet a dead token, one of them signs in and the others wait for it. A token's end is known from its
+    JWT `exp`, or from `lifetime`, and judged by the transport's clock; it is renewed `leeway` seconds before (at most a tenth of its
+    life). The sign-in itself carries no token, and a 401 that answers it ends the call.
+
+    Args:
+        login: the request that signs in, with an absolute URL, or a callable that makes one.
+        token: where the token is in the answer: a JSON pointer, or a callable on the response.
+        lifetime: seconds that a token lives which does not say so itself.
+        leeway: seconds before its end at which a token is renewed.
+        header, scheme: how the token is sent; `Authorization: Bearer …` when left out.
+
+    Raises:
+        TypeError, ValueError: login, token or lifetime cannot be used.
+        ApiError: from the call that needed it: the sign-in was refused, or its answer holds no token.
+    """
+
+    renews = frozenset({"token"})
+
+    def __init__(  # noqa: PLR0913 - what differs between APIs with tokens
+        self,
+        login: httpx.Request | Callable[[], httpx.Request],
+        token: str | Callable[[httpx.Response], str] = "/token",  # noqa: S107 - a JSON pointer
+        *,
+        lifetime: float | None = None,
+        leeway: float = 30.0,
+        header: str = "Authorization",
+        scheme: str = "Bearer",
+    ) -> None:
+        if not isinstance(login, httpx.Request) and not callable(login):
+            raise TypeError("TokenAuth: login is an httpx.Request, or a callable that returns one")
+        if isinstance(token, str) and not token.startswith("/"):
+            raise ValueError(f'TokenAuth: token is a JSON pointer and begins with "/": "/{token}"')
+        if lifetime is not None and not lifetime > 0:
+            raise ValueError(f"TokenAuth: lifetime is seconds above 0, or None (got {lifetime!r})")
+        self._login = login
+        self._pointer = Pointer(token) if isinstance(token, str) else None
+        self._extract = token if callable(token) else None
+        self._lifetime = lifetime
+        self._leeway = leeway
+        self._header = header
+        self._scheme = scheme
+        self.headers = (header,)
+        self._clock: Clock = SYSTEM  # until a resilient transport's answer brings its own
+        self._current: _Token | None = None
+        self._flight: _Flight | None = None
+        self._lock = threading.Lock()
+        _ALIVE.add(self)
+
+    def __repr__(self) -> str:
+        return f"TokenAuth(header={self._header!r}, token=***)"
+
+    # ------------------------------------------------------------------------------- what the transport asks
+
+    def forget(self, request: httpx.Request) -> None:
+        """Take the token that this request carried for dead, unless it has been replaced already."""
+        with self._lock:
+            if self._current is not None and self._current.line == request.headers.get(self._header):
+                self._current = None
+
+    def token_expired(self, request: httpx.Request, now: float, lifetime: float | None = None) -> bool:
+        """Tell whether the token that this request carried is past its life at the epoch second `now`.
+
+        `lifetime` is the API's own, for a token of which nothing else is known.
+        """
+        with self._lock:
+            token = self._current
+        line = request.headers.get(self._header)
+        if token is None or line is None:
+            return False
+        if token.line != line:
+            return True  # another caller has renewed it since
+        ends = token.ends if token.ends is not None or lifetime is None else token.since + lifetime
+        return ends is not None and now >= ends
+
+    # ------------------------------------------------------------------------------------- the way to a token
+
+    def _usable(self) -> _Token | None:
+        token = self._current
+        if (
+            token is None or token.ends is None or token.ends <= token.since
+        ):  # past its life at birth: the API's to judge
+            return token
+        lead = min(self._leeway, (token.ends - token.since) / 10)
+        return token if self._clock.time() < token.ends - lead else None
+
+    def _steps(self) -> Generator[httpx.Request | _Flight, httpx.Response | None, _Token]:
+        """Lead to a token: yields a request to send, or a flight to wait for. No I/O, and no waiting, of its own."""
+        while True:
+            with self._lock:
+                token = self._usable()
+                if token is not None:
+                    return token
+                flight, mine = self._flight, False
+                if flight is None or flight.done or flight.pid != os.getpid():
+                    flight = self._flight = _Flight()
+                    mine = True
+            if mine:
+                return (yield from self._sign_in(flight))
+            yield flight
+            if flight.failure is not None:
+                raise flight.failure()
+            if not flight.done:  # it takes too long, or its leader is stuck behind this very caller
+                with self._lock:
+                    if self._flight is flight:
+                        self._flight = None
+
+    def _sign_in(self, flight: _Flight) -> Generator[httpx.Request, httpx.Response | None, _Token]:
+        try:
+            response = yield self._login_request()
+            token = self._token_in(response)
+        except GeneratorExit as end:
+            # Closed by whoever drove it: because sending failed, or because the task was cancelled.
+            cause = end.__context__
+            self._land(flight, _again(cause) if isinstance(cause, httpx.TransportError) else None)
+            raise
+        except Exception as error:
+            self._land(flight, _again(error))
+            raise
+        except BaseException:
+            self._land(flight, None)
+            raise
+        with self._lock:
+            self._current = token
+        self._land(flight, None)
+        return token
+
+    def _land(self, flight: _Flight, failure: Callable[[], Exception] | None) -> None:
+        with self._lock:
+            flight.failure = failure
+            flight.done = True
+            if self._flight is flight:
+                self._flight = None
+            wakers, flight.wakers = flight.wakers, []
+        for wake in wakers:
+            wake()
+
+    def _login_request(self) -> httpx.Request:
+        login = self._login
+        if isinstance(login, httpx.Request):
+            return HOST.again(login, login.stream)
+        request = login()
+        if not isinstance(request, httpx.Request):
+            raise TypeError(f"TokenAuth: login returned {type(request).__name__}, not an httpx.Request")
+        return request
+
+    def _token_in(self, response: httpx.Response | None) -> _Token:
+        if response is None:
+            raise RuntimeError("a sign-in was answered by nothing")
+        record = record_of(response)
+        if record is not None and isinstance(record.clock, Clock):
+            self._clock = record.clock
+        error = api_error(response)
+        if error is not None:
+            raise error
+        value = self._value(response)
+        if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
+            where = f"at {self._pointer.text}" if self._pointer is not None else "by the function given"
+            problem = f"the sign-in was answered {response.status_code}, and no token was found {where}"
+            raise api_error(response, problem=problem) or RuntimeError(problem)
+        since = self._clock.time()
+        ends = _jwt_end(value)
+        if ends is None and self._lifetime is not None:
+            ends = since + self._lifetime
+        return _Token(f"{self._scheme} {value}".strip(), since, ends)
+
+    def _value(self, response: httpx.Response) -> Any:
+        if self._extract is not None:
+            return self._extract(response)
+        try:
+            document = response.json()
+        except (ValueError, RecursionError):
+            return None
+        return next(self._pointer.find(document), None) if self._pointer is not None else None
+
+    def _carry(self, request: httpx.Request, token: _Token) -> None:
+        request.headers[self._header] = token.line
+        request.extensions[AUTH] = self
+
+    def _refused_plainly(self, request: httpx.Request, response: httpx.Response) -> bool:
+        """Tell whether a plain transport brought a 401 that a new token may cure; a resilient one has seen to it."""
+        if response.status_code != 401 or record_of(response) is not None or HOST.replay(request) is None:
+            return False
+        self.forget(request)
+        return True
+
+    # ------------------------------------------------------------------- httpx's own two ways, alike but for await
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Give the request a token, signing in first where there is none."""
+        for last in (False, True):
+            steps = self._steps()
+            try:
+                step = next(steps)
+                while True:
+                    if isinstance(step, _Flight):
+                        self._wait(step)
+                        step = next(steps)
+                    else:
+                        response = yield step
+                        response.read()
+                        step = steps.send(response)
+            except StopIteration as end:
+                self._carry(request, end.value)
+            finally:
+                steps.close()
+            response = yield request
+            if last or not self._refused_plainly(request, response):
+                return
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Give the request a token, signing in first where there is none."""
+        for last in (False, True):
+            steps = self._steps()
+            try:
+                step = next(steps)
+                while True:
+                    if isinstance(step, _Flight):
+                        await self._await(step)
+                        step = next(steps)
+                    else:
+                        response = yield step
+                        await response.aread()
+                        step = steps.send(response)
+            except StopIteration as end:
+                self._carry(request, end.value)
+            finally:
+                steps.close()
+            response = yield request
+            if last or not self._refused_plainly(request, response):
+                return
+
+    def _wait(self, flight: _Flight) -> None:
+        landed = threading.Event()
+        with self._lock:
+            if flight.done:
+                return
+            flight.wakers.append(landed.set)
+        landed.wait(_TURN)
+
+    async def _await(self, flight: _Flight) -> None:
+        import anyio  # noqa: PLC0415 - only who has to wait pays for it
+
+        landed = anyio.Event()
+        wake = _from_any_thread(landed)
+        with self._lock:
+            if flight.done:
+                return
+            flight.wakers.append(wake)
+        with anyio.move_on_after(_TURN):
+            await landed.wait()
+
+
+def _from_any_thread(landed: Any) -> Callable[[], object]:
+    """Make a waker for this task that a thread, or another event loop, may call."""
+    import asyncio  # noqa: PLC0415 - as above
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        import trio  # noqa: PLC0415 - the task runs under it
+
+        token = trio.lowlevel.current_trio_token()
+        return lambda: _if_it_runs(token.run_sync_soon, landed.set)
+    return lambda: _if_it_runs(loop.call_soon_threadsafe, landed.set)
+
+
+def _if_it_runs(call: Callable[[Callable[[], object]], object], wake: Callable[[], object]) -> None:
+    try:
+        call(wake)
+    except RuntimeError:  # its loop has ended, and the task with it (trio's RunFinishedError is one too)
+        return
+
+
+def _again(error: Exception) -> Callable[[], Exception]:
+    """Make the error anew for each who waited: one exception must not be raised in two threads."""
+
+    def make() -> Exception:
+        response = getattr(error, "response", None)
+        if response is not None:
+            made = api_error(response, problem=str(error))
+            if made is not None:
+                return made
+        if isinstance(error, httpx.TransportError):
+            return type(error)(str(error))
+        return error
+
+    return make
+
+
+def _jwt_end(token: str) -> float | None:
+    """Read the `exp` claim of a JWT (RFC 7519 4.1.4), in epoch seconds; the signature is the API's to check."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        ends = claims.get("exp") if isinstance(claims, dict) else None
+        if isinstance(ends, bool) or not isinstance(ends, int | float) or not 0 <= ends < 1e12:
+            return None
+        return float(ends)
+    except (ValueError, RecursionError):
+        return None
+
+
+# A lock that another thread held while the process forked stays locked in the child for ever.
+_ALIVE: weakref.WeakSet[TokenAuth] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for auth in list(_ALIVE):
+        auth._lock = threading.Lock()  # noqa: SLF001 - this module's own
+        auth._flight = None  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
