@@ -12,7 +12,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .masking import masked_headers, masked_json, one_line
+from .masking import masked_headers, masked_json, one_line, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("resilient_client")
 
-__all__ = ["fields", "gave_up", "note", "request_lines", "response_lines", "stamp", "watch"]
+__all__ = ["fields", "gave_up", "note", "stamp", "watch"]
 
 
 def fields(verdict: Verdict, *, method: str, path: str, wall: float | None) -> dict[str, Any]:
@@ -52,12 +52,12 @@ def stamp(wall: float | None) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def watch(*, debug: bool) -> Callable[[Call, Tried | None], None]:
+def watch(*, debug: bool) -> Callable[[Call, Tried | None, httpx.Response | None], None]:
     """Give what is told of every attempt: the log, or with `debug` stderr as well."""
     return _debug if debug else _attempt
 
 
-def _attempt(call: Call, tried: Tried | None) -> None:
+def _attempt(call: Call, tried: Tried | None, _response: httpx.Response | None = None) -> None:
     request, rules = call.request, call.rules
     number, path = len(call.tried) + (tried is None), one_line(request.url.path)
     if tried is None:
@@ -114,45 +114,47 @@ def note(record: Record) -> str:
 # --------------------------------------------------------------------------------------------------- debug=True
 
 
-def _debug(call: Call, tried: Tried | None) -> None:
+def _debug(call: Call, tried: Tried | None, response: httpx.Response | None) -> None:
     if logger.isEnabledFor(logging.DEBUG):
         _attempt(call, tried)
-    lines = [f"<-- {_what(tried.verdict, tried.error) if tried else call.status}"]
-    if tried is not None and tried.verdict.message:
-        lines.append(f"    message: {one_line(tried.verdict.message)}")
-    if tried is not None and tried.wait:
-        lines.append(f"    again in {tried.wait:.3f} s")
-    _print(lines)
-
-
-def _print(lines: list[str]) -> None:
-    print("\n".join(f"resilient_client {line}" for line in lines), file=sys.stderr, flush=True)  # noqa: T201 - debug=True
-
-
-def request_lines(request: httpx.Request, body: bytes | None) -> list[str]:
-    """Show a request with its secrets hidden."""
+    request = call.request
     query = "?…" if request.url.query else ""
+    port = f":{request.url.port}" if request.url.port else ""
     lines = [
-        f"--> {request.method} {request.url.scheme}://{request.url.netloc.decode()}{request.url.path}{query}"
+        f"--> {request.method} {request.url.scheme}://{request.url.host}{port}{one_line(request.url.path)}{query}"
     ]
-    lines += [f"    {name}: {value}" for name, value in masked_headers(request.headers)]
-    return [*lines, *_body_lines(body)]
+    lines += _header_lines(request.headers)
+    lines += _body_lines(call.host.body_of(request), "(a body that is not in memory)", request.headers)
+    if response is not None:
+        lines.append(f"<-- {response.status_code}")
+        lines += _header_lines(response.headers)
+        body = b"".join(response.stream) if type(response.stream).__name__ == "ByteStream" else None  # type: ignore[arg-type]  # a ByteStream is both
+        plain = None if body is None else call.host.decoded(response, body, call.rules.body_limit)
+        lines += _body_lines(plain, "(the body is the caller's to read)", request.headers)
+    if tried is not None:
+        what = tried.verdict.name if tried.error is None else f"{type(tried.error).__name__}: {tried.error}"
+        then = (
+            f"; again in {tried.wait:.3f} s"
+            if len(call.tried) and call.reason == "success"
+            else f"; {call.reason}"
+        )
+        lines.append(f"    {call.rules.api}: {one_line(what)}{then}")
+    # One write: the lines of two threads must not mix.
+    sys.stderr.write("".join(f"resilient_client {line}\n" for line in lines))
+    sys.stderr.flush()
 
 
-def response_lines(response: httpx.Response, body: bytes | None) -> list[str]:
-    """Show a response with its secrets hidden; the body of a success is the caller's and is not read for this."""
-    lines = [f"<-- {response.status_code}"]
-    lines += [f"    {name}: {value}" for name, value in masked_headers(response.headers)]
-    return [*lines, *_body_lines(body)]
+def _header_lines(headers: httpx.Headers) -> list[str]:
+    return [f"    {name}: {value}" for name, value in masked_headers(headers)]
 
 
-def _body_lines(body: bytes | None) -> list[str]:
+def _body_lines(body: bytes | None, otherwise: str, known: httpx.Headers) -> list[str]:
     if body is None:
-        return ["    (body not shown: a stream)"]
+        return [f"    {otherwise}"]
     if not body:
         return []
     try:
         shown = json.dumps(masked_json(json.loads(body)), ensure_ascii=False)
     except (ValueError, RecursionError):
         return [f"    ({len(body)} bytes that are not JSON)"]
-    return [f"    {one_line(shown, 2000)}"]
+    return [f"    {one_line(without_secrets(shown, known), 2000)}"]

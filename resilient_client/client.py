@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from ._flow.attempt import deadline_seconds
 from ._httpx import wrap_transports
 from .errors import api_error
+from .loading import resolved
 from .transport import AsyncResilientTransport, ResilientTransport
 
 if TYPE_CHECKING:
@@ -83,9 +85,9 @@ class ResilientClient(httpx.Client):
             resilient.core.keep_cookies = jar
             return resilient
 
-        # First, so that nothing is opened for a policy that cannot be used.
+        # First, so that nothing is opened for a policy or a deadline that cannot be used.
+        policy, deadline = resolved(policy), deadline_seconds(deadline)
         self._raise_for_status = raise_for_status
-        ResilientTransport(policy, _NOWHERE, clock=clock, deadline=deadline)
         super().__init__(**options)
         jar = _jar_of(self)
         wrap_transports(self, wrap)
@@ -136,8 +138,8 @@ class AsyncResilientClient(httpx.AsyncClient):
             resilient.core.keep_cookies = jar
             return resilient
 
+        policy, deadline = resolved(policy), deadline_seconds(deadline)
         self._raise_for_status = raise_for_status
-        ResilientTransport(policy, _NOWHERE, clock=clock, deadline=deadline)
         super().__init__(**options)
         jar = _jar_of(self)
         wrap_transports(self, wrap)
@@ -156,9 +158,6 @@ class AsyncResilientClient(httpx.AsyncClient):
         finally:
             await response.aclose()
         raise error
-
-
-_NOWHERE = httpx.BaseTransport()  # what a policy and a deadline are checked with, before httpx opens anything
 
 
 def _show(ours: Any, theirs: Any) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ._flow.rulebook import Rulebook
     from .policy import Policy
 
-__all__ = ["PolicyError", "load_policy", "policy_names", "rulebook"]
+__all__ = ["PolicyError", "load_policy", "policy_names", "resolved", "rulebook"]
 
 DEFAULT = "default"
 
@@ -39,29 +39,47 @@ def load_policy(name_or_path: str | Path) -> Policy:
     Raises:
         PolicyError: there is none of that name, or the file cannot be read or says what a policy cannot say.
     """
-    if isinstance(name_or_path, Path):
-        return _file(name_or_path)
-    if not isinstance(name_or_path, str):
+    if not isinstance(name_or_path, str | Path):
         raise PolicyError(f"a policy is given by name or path, not as {type(name_or_path).__name__}")
-    if name_or_path.endswith(".toml") or "/" in name_or_path or "\\" in name_or_path:
+    if _is_path(name_or_path):
         return _file(Path(name_or_path))
-    return _shipped(name_or_path)
+    return _shipped(str(name_or_path))
 
 
-def rulebook(policy: str | Path | Policy | None) -> Rulebook:
-    """Give the compiled form of a policy, however it is named."""
+def resolved(policy: str | Path | Policy | None) -> Policy:
+    """Give the policy, however it is named; a file that has not changed is not read again.
+
+    Raises:
+        PolicyError: it is none, or cannot be used.
+    """
     if policy is None:
-        policy = DEFAULT
+        return _shipped(DEFAULT)
     if isinstance(policy, str | Path):
-        policy = load_policy(policy)
-    compiled = getattr(policy, "rulebook", None)
-    if compiled is None:
+        path = Path(policy)
+        if _is_path(policy) and path.is_file():
+            stat = path.stat()
+            return _unchanged(path.resolve(), stat.st_mtime_ns, stat.st_size)
+        return load_policy(policy)
+    if not hasattr(policy, "rulebook"):
         raise PolicyError(
             f"policy must be a name, a path, a Policy or None, not {type(policy).__name__}; "
             f"the shipped names are {', '.join(policy_names())}"
         )
-    found: Rulebook = compiled
-    return found
+    return policy
+
+
+def rulebook(policy: str | Path | Policy | None) -> Rulebook:
+    """Give the compiled form of a policy, however it is named."""
+    return resolved(policy).rulebook
+
+
+def _is_path(policy: str | Path) -> bool:
+    return isinstance(policy, Path) or policy.endswith(".toml") or "/" in policy or "\\" in policy
+
+
+@lru_cache(maxsize=64)
+def _unchanged(path: Path, _mtime_ns: int, _size: int) -> Policy:
+    return _file(path)
 
 
 @lru_cache

@@ -130,14 +130,16 @@ class Record:
     def outcome(self) -> Outcome:
         """Freeze what happened."""
         attempts = [_attempt(number, tried) for number, tried in enumerate(self.tried, start=1)]
-        if self.reason == "success" or not attempts:
+        if self.reason == "success":
             verdict = self.rules.success(self.status)
             begun = self.tried[-1].at + self.tried[-1].wait if self.tried else self.started
             attempts.append(
                 Attempt(len(attempts) + 1, self.status, None, verdict, elapsed=max(0.0, self.ended - begun))
             )
-        else:
+        elif attempts:
             verdict = attempts[-1].verdict
+        else:
+            verdict = Verdict("NOT_SENT", "auth", cause="The request could not be signed, and was not sent.")
         return Outcome(
             attempts=tuple(attempts),
             verdict=verdict,

@@ -61,12 +61,12 @@ class Policy(Table):
     override: Override | None = None
     network: Network = Network()
     limits: Limits = Limits()
-    pace: Pace | list[Pace] = []
+    pace: Pace | list[Pace] = Field(default_factory=list)
     should_retry: str | None = None
     """A response header whose true or false overrides what the rules say of retrying."""
-    codes: dict[str, Code | list[Code]] = {}
+    codes: dict[str, Code | list[Code]] = Field(default_factory=dict)
     """Other codes for named rules."""
-    rules: list[Rule] = []
+    rules: list[Rule] = Field(default_factory=list)
 
     _rulebook: Rulebook | None = PrivateAttr(None)
 

@@ -70,7 +70,7 @@ def flow(call: Call) -> Generator[Step, Told, httpx.Response | None]:  # noqa: C
         if following is None:
             return _settle(call, "cannot_change", told, response)
         tried.base, tried.wait, tried.change = answer.base, answer.seconds, answer.change
-        call.watched(tried)
+        call.watched(tried, response)
         if response is not None:
             call.keep_cookies(response)
             told = yield Discard(response)
@@ -138,8 +138,7 @@ def _succeed(call: Call, told: Told, response: httpx.Response) -> httpx.Response
     call.status, call.ended = response.status_code, told.at
     if call.cookies:
         call.host.with_cookies(response, call.cookies)
-    if call.watch is not None:
-        call.watch(call, None)
+    call.watched(None, response)
     return response
 
 
@@ -148,5 +147,5 @@ def _settle(call: Call, reason: Reason, told: Told, response: httpx.Response | N
     if call.cookies and response is not None:
         call.host.with_cookies(response, call.cookies)
     if call.tried and told.error is call.tried[-1].error:
-        call.watched(call.tried[-1])
+        call.watched(call.tried[-1], response)
     return response

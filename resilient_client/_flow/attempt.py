@@ -94,7 +94,7 @@ class Call(Record):
     stream: Any = None  # the body once more, for further attempts; None where it cannot be sent twice
     cookies: tuple[str, ...] = ()  # the Set-Cookie lines of discarded responses
     error: Exception | None = None  # what the call ended with, where it was no response
-    watch: Callable[[Call, Tried | None], None] | None = None  # told of every attempt
+    watch: Callable[[Call, Tried | None, httpx.Response | None], None] | None = None  # told of every attempt
 
     def __init__(self, request: httpx.Request, rules: Rulebook, started: float, setting: Setting) -> None:
         self.request = request
@@ -116,10 +116,10 @@ class Call(Record):
         """Give what the caller asked for in the request's extensions."""
         return self.options.get(name, default) if self.options else default
 
-    def watched(self, tried: Tried | None) -> None:
+    def watched(self, tried: Tried | None, response: httpx.Response | None) -> None:
         """Tell whoever watches of an attempt, None being the one that succeeded."""
         if self.watch is not None:
-            self.watch(self, tried)
+            self.watch(self, tried, response)
 
     def keep_cookies(self, response: httpx.Response) -> None:
         """Keep the cookies of a response that will be discarded."""
