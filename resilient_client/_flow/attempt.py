@@ -349,12 +349,9 @@ def never_sent(error: Exception) -> bool:
 
 
 def lost(error: Exception) -> bool:
-    """Tell whether an error is of the network at all, so that the request may have arrived."""
-    return (
-        "TransportError" in _kinds(error)
-        and not never_sent(error)
-        and "UnsupportedProtocol" not in _kinds(error)
-    )
+    """Tell whether the request may have arrived: whatever is not known to have kept it from leaving counts as that."""
+    kinds = _kinds(error)
+    return _NEVER_SENT.isdisjoint(kinds) and "UnsupportedProtocol" not in kinds
 
 
 def worth_repeating(error: Exception) -> bool:

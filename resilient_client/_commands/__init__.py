@@ -1,0 +1,26 @@
+"""The commands, and the group that they hang in. A command is one file here, and one line at the end of this one.
+
+Law of this folder: a command reads its options and prints; the work is done elsewhere, and imported when the command runs, so
+that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import click
+
+from resilient_client import __version__
+
+from .demo import demo
+from .schema import schema
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="resilient-client")
+def main() -> None:
+    """See how a client behaves that knows how each API fails."""
+
+
+for _command in (demo, schema):
+    main.add_command(_command)

@@ -1,0 +1,318 @@
+"""What the demonstration plays: every call, what goes wrong with it, and how it has to end. Data only.
+
+Most failures are real ones: the sandbox refuses because the call deserves it. What cannot be brought about from outside (a
+failing supplier, a line that breaks) is planned, with the words of `resilient_client.sandbox.Schedule`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from resilient_client.auth import HmacAuth
+
+if TYPE_CHECKING:
+    import httpx
+
+    from resilient_client.clock import Clock
+    from resilient_client.sandbox import Sandbox, Zerotrace
+
+__all__ = ["SCENES", "Call", "Scene", "Site", "Story"]
+
+Data: TypeAlias = "Mapping[str, Any]"
+Body: TypeAlias = "Data | Callable[[Data], Data] | None"  # or made of what the story's earlier calls brought, by name
+Signer: TypeAlias = "Callable[[Sandbox[Zerotrace]], httpx.Auth | None]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call, and how it has to end."""
+
+    name: str  # at most 17 characters, for the table
+    route: str  # without the base path: "POST /v1/create"
+    ends: str  # a success's status, a documented error's name, or the name of an httpx exception
+    body: Body = None  # sent as JSON, or as the query of a GET
+    faults: tuple[str | None, ...] = ()  # what is planned for it, attempt by attempt
+    order: str | None = None  # the order that must exist because of it; two calls may want the same one
+    key: str | None = None  # the caller's own Idempotency-Key
+    deadline: float | None = None  # seconds
+    auth: Signer | None = None  # None: the client's own
+    before: Callable[[Zerotrace], None] | None = None  # what happens at the server just before
+
+
+Story: TypeAlias = "tuple[Call, ...]"  # one after the other, in one thread
+
+
+def _nothing(_api: Zerotrace) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Site:
+    """One sandbox: one partner's account, with its own budget and its own orders."""
+
+    name: str
+    options: Data = field(default_factory=dict)  # of the sandbox
+    begins: Callable[[Zerotrace], None] = _nothing
+    meanwhile: Callable[[Zerotrace, Clock], None] | None = None  # what its operator does, in a thread of its own
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """Calls that have something in common."""
+
+    title: str
+    about: str
+    site: Site
+    stories: tuple[Story, ...]
+    meets: str | None = None  # an error that the sandbox must have sent of its own accord, unplanned
+
+    def calls(self) -> Iterator[Call]:
+        """Give all its calls, in the order of the script."""
+        for story in self.stories:
+            yield from story
+
+
+def marker(name: str) -> str:
+    """Give the address that marks a create's body: by it the ledger is searched afterwards, whatever key was sent."""
+    return f"wallet-of-{name}"
+
+
+def _order(name: str, **changes: Any) -> Data:
+    return {
+        "fromCcy": "BTC",
+        "toCcy": "XMR",
+        "direction": "from",
+        "amount": 0.01,
+        "type": "fixed",
+        "toAddress": marker(name),
+    } | changes
+
+
+def _create(name: str, *faults: str | None, changes: Data | None = None, **more: Any) -> Call:
+    """Make a call for an order that must exist afterwards."""
+    order = more.pop("order", name)
+    return Call(
+        **{
+            "name": name,
+            "route": "POST /v1/create",
+            "ends": "200",
+            "body": _order(order or name, **(changes or {})),
+            "faults": faults,
+            "order": order,
+        }
+        | more
+    )
+
+
+def _refused(name: str, ends: str, *faults: str | None, changes: Data | None = None, **more: Any) -> Call:
+    """Make a create that must not bring an order about."""
+    return _create(name, *faults, changes=changes, ends=ends, order=None, **more)
+
+
+def _quote(name: str, *faults: str | None, ends: str = "200", **more: Any) -> Call:
+    return Call(name=name, route="POST /v1/price", ends=ends, body=_order(name), faults=faults, **more)
+
+
+def _of(name: str, **more: Any) -> Callable[[Data], Data]:
+    """Name the order that an earlier call made, by id and token."""
+    return lambda told: {"id": told[name]["id"], "token": told[name]["token"], **more}
+
+
+# --- signers that do not do what the client's own does
+
+
+def _unsigned(_api: Sandbox[Zerotrace]) -> None:
+    return None
+
+
+def _wrong_secret(api: Sandbox[Zerotrace]) -> httpx.Auth:
+    return HmacAuth(api.key, "not-the-secret")
+
+
+def _newest_secret(api: Sandbox[Zerotrace]) -> httpx.Auth:
+    return HmacAuth(api.key, api.secret)
+
+
+def _nonces(*nonces: str) -> Signer:
+    """Sign with these nonces, in this order: two processes that share a poor generator."""
+
+    def signer(api: Sandbox[Zerotrace]) -> httpx.Auth:
+        left = iter(nonces)
+        return HmacAuth(api.key, api.secret, nonce=lambda: next(left))
+
+    return signer
+
+
+# --- what happens at the servers
+
+
+def _begin_upgrade(api: Zerotrace) -> None:
+    api.maintenance = True
+
+
+def _switch_off(api: Zerotrace) -> None:
+    api.enabled = False
+
+
+def _end_upgrade(api: Zerotrace, clock: Clock) -> None:
+    """End it 1.5 seconds after everybody has met it."""
+    waiting = {call.name for scene in SCENES if scene.site is _UPGRADED for call in scene.calls()}
+    while not waiting <= {seen.call for seen in tuple(api.requests)}:
+        clock.sleep(0.1)
+    clock.sleep(1.5)
+    api.maintenance = False
+
+
+_EVERYDAY = Site("everyday", {"codes_cap": 1})
+_RETIRED = Site("retired")
+_UPGRADED = Site("upgraded", begins=_begin_upgrade, meanwhile=_end_upgrade)
+_SMALL = Site("small budget", {"budget": 100, "per": 8.0})  # two orders in 8 seconds
+
+_ONCE = "a-nonce-that-was-used-before"  # 16 to 64 characters
+
+SCENES: tuple[Scene, ...] = (
+    Scene(
+        "A good day",
+        "Nothing goes wrong: one attempt each.",
+        _EVERYDAY,
+        (
+            *((_create(f"order-{number}"),) for number in range(1, 5)),
+            (
+                _create("life-create"),
+                Call(name="life-qr", route="POST /v1/qr", ends="200", body=_of("life-create")),
+                Call(name="life-read", route="GET /v1/order", ends="200", body=_of("life-create")),
+                Call(
+                    name="life-refund",
+                    route="POST /v1/emergency",
+                    ends="EMERGENCY_INVALID_CHOICE",
+                    body=_of("life-create", choice="REFUND"),
+                ),
+            ),
+        ),
+    ),
+    Scene(
+        "Refused for good",
+        "The call itself is wrong: it is sent once, and the policy says what to do.",
+        _EVERYDAY,
+        (
+            (_refused("no-address", "INVALID_REQUEST", changes={"toAddress": ""}),),
+            (
+                _create("keyed", key="the-key-of-one-order"),
+                _refused("keyed-otherwise", "INVALID_REQUEST", key="the-key-of-one-order"),
+            ),
+            (Call(name="unsigned", route="GET /v1/codes", ends="AUTH_REQUIRED", auth=_unsigned),),
+            (
+                Call(
+                    name="unknown-order", route="GET /v1/order", ends="NOT_FOUND", body={"id": "NOBODY0001", "token": "-"}
+                ),
+            ),
+            (_refused("too-small", "LIMIT_MIN", changes={"amount": 0.00001}),),
+            (_refused("too-large", "LIMIT_MAX", changes={"amount": 1}),),
+            (
+                Call(name="code-1-of-1", route="POST /v1/codes", ends="200"),
+                Call(name="code-2-of-1", route="POST /v1/codes", ends="LIMIT_EXCEEDED"),
+            ),
+        ),
+    ),
+    Scene(
+        "Keys and signatures",
+        "A nonce that was used before is cured by a fresh one; a wrong secret is not.",
+        _EVERYDAY,
+        (
+            (
+                Call(name="nonce-once", route="GET /v1/codes", ends="200", auth=_nonces(_ONCE)),
+                _create("nonce-twice", auth=_nonces(_ONCE, "a-nonce-never-seen-before")),
+            ),
+            (_refused("wrong-secret", "AUTH_INVALID", auth=_wrong_secret),),
+        ),
+        meets="AUTH_INVALID",
+    ),
+    Scene(
+        "The account changes hands",
+        "Two processes rotate the keys at once; then the operator switches the account off.",
+        _RETIRED,
+        (
+            (
+                Call(name="rotate-first", route="POST /v1/keys/rotate", ends="200"),
+                Call(name="rotate-second", route="POST /v1/keys/rotate", ends="ROTATION_CONFLICT"),
+                _refused("switched-off", "AUTH_DISABLED", auth=_newest_secret, before=_switch_off),
+            ),
+        ),
+        meets="AUTH_DISABLED",
+    ),
+    Scene(
+        "The line breaks",
+        "Was it done, or not? What carries a key is sent again; what carries none is not.",
+        _EVERYDAY,
+        (
+            (_create("reset", "reset"),),
+            (_create("closed", "close"),),
+            (_create("reply-lost", "lose"),),
+            (_create("lost-twice", "lose", "lose"),),
+            (_create("balancer", "html-503"),),
+            (
+                _create(
+                    "cut-short", "truncate", ends="RemoteProtocolError", key="the-caller-keeps-this-one"
+                ),
+                _create("cut-short-again", order="cut-short", key="the-caller-keeps-this-one"),
+            ),
+            (
+                Call(
+                    name="error-cut-short",
+                    route="GET /v1/order",
+                    ends="RemoteProtocolError",
+                    body={"id": "NOBODY0002", "token": "-"},
+                    faults=("truncate",),
+                ),
+            ),
+            (Call(name="code-no-key", route="DELETE /v1/codes", ends="NOT_FOUND", body={"code": "none"}, faults=("reset",)),),
+            (Call(name="qr-no-key", route="POST /v1/qr", ends="ReadError", body={"id": "-"}, faults=("reset",)),),
+        ),
+    ),
+    Scene(
+        "Something unforeseen",
+        "500 is worth one more try: an order under the key that it already has.",
+        _EVERYDAY,
+        (
+            (_create("internal", "INTERNAL"),),
+            (_quote("internal-quote", "INTERNAL"),),
+            (_refused("internal-twice", "INTERNAL", "INTERNAL", "INTERNAL"),),
+        ),
+    ),
+    Scene(
+        "An upgrade",
+        "Maintenance, for as long as it takes; it ends 1.5 s after all have met it.",
+        _UPGRADED,
+        tuple((_create(f"upgrade-{number}"),) for number in range(1, 4)),
+        meets="MAINTENANCE",
+    ),
+    Scene(
+        "A supplier is down",
+        "Tried again after 1, 2, 5 and 10 seconds, as long as the caller has time.",
+        _EVERYDAY,
+        (
+            (_quote("impatient", *["UPSTREAM_ERROR"] * 3, ends="UPSTREAM_ERROR", deadline=6.0),),
+            (_create("upstream-2", *["UPSTREAM_ERROR"] * 2),),
+            (_create("upstream-3", *["UPSTREAM_ERROR"] * 3),),
+            (_create("bad-day", "reset", "UPSTREAM_ERROR", "RATE_LIMIT:2", "lose", "INTERNAL"),),
+        ),
+    ),
+    Scene(
+        "Too fast",
+        "Never sooner than the server asks; here two orders fit into 8 seconds.",
+        _EVERYDAY,
+        (
+            (_create("throttled", "RATE_LIMIT:2"),),
+            (_quote("throttled-long", "RATE_LIMIT:900", ends="RATE_LIMIT"),),
+        ),
+    ),
+    Scene(
+        "A burst",
+        "A budget of two orders in 8 seconds, really spent; Retry-After is obeyed.",
+        _SMALL,
+        tuple((_create(f"burst-{number}"),) for number in range(1, 5)),
+        meets="RATE_LIMIT",
+    ),
+)
