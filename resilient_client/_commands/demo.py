@@ -19,7 +19,11 @@ FASTEST = 100.0
     help="Let time run so many times faster, for client and server alike.",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="What the sandbox makes up its ids and credentials from."
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="What the sandbox makes up its ids and credentials from.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else.")
 @click.pass_context

@@ -63,18 +63,23 @@ def _walk(node: Any, parts: tuple[str, ...]) -> Iterator[Any]:
 
 def as_code(value: Any) -> Code | None:
     """Accept a value as an error code: a string or an integer, and True is not 1."""
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        return None
-    return value
+    if isinstance(value, str):
+        return _sound(value) or None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def as_text(value: Any) -> str | None:
     """Render what an envelope calls its message: a string, or a list of them."""
     if isinstance(value, str):
-        return value or None
+        return _sound(value) or None
     if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
-        return "; ".join(value)
+        return _sound("; ".join(value))
     return None
+
+
+def _sound(text: str) -> str:
+    # JSON can spell halves of surrogate pairs, which no file and no terminal takes.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 class Routes:

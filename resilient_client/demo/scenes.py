@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["SCENES", "Call", "Scene", "Site", "Story"]
 
 Data: TypeAlias = "Mapping[str, Any]"
-Body: TypeAlias = "Data | Callable[[Data], Data] | None"  # or made of what the story's earlier calls brought, by name
+Body: TypeAlias = (
+    "Data | Callable[[Data], Data] | None"  # or made of what the story's earlier calls brought, by name
+)
 Signer: TypeAlias = "Callable[[Sandbox[Zerotrace]], httpx.Auth | None]"
 
 
@@ -55,7 +57,9 @@ class Site:
     name: str
     options: Data = field(default_factory=dict)  # of the sandbox
     begins: Callable[[Zerotrace], None] = _nothing
-    meanwhile: Callable[[Zerotrace, Clock], None] | None = None  # what its operator does, in a thread of its own
+    meanwhile: Callable[[Zerotrace, Clock], None] | None = (
+        None  # what its operator does, in a thread of its own
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,7 +209,10 @@ SCENES: tuple[Scene, ...] = (
             (Call(name="unsigned", route="GET /v1/codes", ends="AUTH_REQUIRED", auth=_unsigned),),
             (
                 Call(
-                    name="unknown-order", route="GET /v1/order", ends="NOT_FOUND", body={"id": "NOBODY0001", "token": "-"}
+                    name="unknown-order",
+                    route="GET /v1/order",
+                    ends="NOT_FOUND",
+                    body={"id": "NOBODY0001", "token": "-"},
                 ),
             ),
             (_refused("too-small", "LIMIT_MIN", changes={"amount": 0.00001}),),
@@ -253,9 +260,7 @@ SCENES: tuple[Scene, ...] = (
             (_create("lost-twice", "lose", "lose"),),
             (_create("balancer", "html-503"),),
             (
-                _create(
-                    "cut-short", "truncate", ends="RemoteProtocolError", key="the-caller-keeps-this-one"
-                ),
+                _create("cut-short", "truncate", ends="RemoteProtocolError", key="the-caller-keeps-this-one"),
                 _create("cut-short-again", order="cut-short", key="the-caller-keeps-this-one"),
             ),
             (
@@ -267,8 +272,24 @@ SCENES: tuple[Scene, ...] = (
                     faults=("truncate",),
                 ),
             ),
-            (Call(name="code-no-key", route="DELETE /v1/codes", ends="NOT_FOUND", body={"code": "none"}, faults=("reset",)),),
-            (Call(name="qr-no-key", route="POST /v1/qr", ends="ReadError", body={"id": "-"}, faults=("reset",)),),
+            (
+                Call(
+                    name="code-no-key",
+                    route="DELETE /v1/codes",
+                    ends="NOT_FOUND",
+                    body={"code": "none"},
+                    faults=("reset",),
+                ),
+            ),
+            (
+                Call(
+                    name="qr-no-key",
+                    route="POST /v1/qr",
+                    ends="ReadError",
+                    body={"id": "-"},
+                    faults=("reset",),
+                ),
+            ),
         ),
     ),
     Scene(
