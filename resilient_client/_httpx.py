@@ -126,11 +126,9 @@ class HttpxHost:
             return None
         return bytes(plain)
 
-    def with_cookies(self, response: httpx.Response, lines: tuple[str, ...]) -> None:
+    def with_cookies(self, response: httpx.Response, lines: tuple[bytes, ...]) -> None:
         """Put the Set-Cookie lines of earlier responses before the response's own, so that its own win."""
-        response.headers = httpx.Headers(
-            [*(("Set-Cookie", line) for line in lines), *response.headers.multi_items()]
-        )
+        response.headers = httpx.Headers([*((b"Set-Cookie", line) for line in lines), *response.headers.raw])
 
 
 HOST = HttpxHost()

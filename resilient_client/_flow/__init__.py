@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Body", "Discard", "Read", "Send", "Sign", "Sleep", "Step", "Told", "flow"]
 
+NO_LIMIT = 1 << 62  # bytes
 PATIENCE = 10.0  # seconds that reading an error's body may take where there is no deadline
 
 
@@ -58,7 +59,9 @@ def flow(call: Call) -> Generator[Step, Told, httpx.Response | None]:  # noqa: C
                 response.status_code in call.rules.read_statuses and _worth_reading(call, response)
             ):
                 return _succeed(call, told, response)
-            told = yield Read(response, call.rules.body_limit, call.until, PATIENCE)
+            # The answer to a HEAD has no body, whatever length it names.
+            limit = call.rules.body_limit if call.request.method != "HEAD" else NO_LIMIT
+            told = yield Read(response, limit, call.until, PATIENCE)
         reading = _read(call, told, response)
         if reading.verdict.category == "success" and response is not None:
             return _succeed(call, told, response)

@@ -60,7 +60,7 @@ class Host(Protocol):
     def decoded(self, response: httpx.Response, content: bytes, limit: int) -> bytes | None:
         """Undo the Content-Encoding of an error's body; None where it cannot be, or would grow past the limit."""
 
-    def with_cookies(self, response: httpx.Response, lines: tuple[str, ...]) -> None:
+    def with_cookies(self, response: httpx.Response, lines: tuple[bytes, ...]) -> None:
         """Put the Set-Cookie lines of earlier responses before the response's own."""
 
 
@@ -92,7 +92,7 @@ class Call(Record):
     auth: Any = None  # the auth that is run again for each further attempt
     sign_first = False  # a redirect on the same origin: sign before the first send too
     stream: Any = None  # the body once more, for further attempts; None where it cannot be sent twice
-    cookies: tuple[str, ...] = ()  # the Set-Cookie lines of discarded responses
+    cookies: tuple[bytes, ...] = ()  # the Set-Cookie lines of discarded responses
     error: Exception | None = None  # what the call ended with, where it was no response
     watch: Callable[[Call, Tried | None, httpx.Response | None], None] | None = None  # told of every attempt
 
@@ -128,7 +128,7 @@ class Call(Record):
         if self.setting.keep_cookies is not None:
             self.setting.keep_cookies(self.request, response)
         else:
-            self.cookies += tuple(response.headers.get_list("set-cookie"))
+            self.cookies += tuple(value for name, value in response.headers.raw if name.lower() == b"set-cookie")
 
     def may_repeat(self) -> bool:
         """Tell whether the request does no harm when it arrives twice (RFC 9110 9.2.2, or by its key)."""
@@ -340,7 +340,7 @@ def with_field(body: bytes, pointer: Pointer, value: Any) -> bytes | None:
 def longer_than(response: httpx.Response, limit: int) -> bool:
     """Tell whether a response says itself that its body is longer than this many bytes."""
     length = response.headers.get("Content-Length", "")
-    return length.isascii() and length.isdigit() and (len(length) > 12 or int(length) > limit)
+    return length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > limit)
 
 
 def never_sent(error: Exception) -> bool:
