@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -55,11 +55,11 @@ class HmacAuth(httpx.Auth):
         nonce: Callable[[], str] | None = None,
         message: Callable[[httpx.Request, str], bytes] | None = None,
     ) -> None:
-        if not key or not key.strip():
+        if not _is_given(key, str):
             raise ValueError(
                 "HmacAuth needs a key: pass the API key that the vendor gave you (is its variable set?)"
             )
-        if not secret or not secret.strip():
+        if not _is_given(secret, str | bytes):
             raise ValueError(
                 "HmacAuth needs a secret: pass the API secret that belongs to the key (is its variable set?)"
             )
@@ -87,6 +87,11 @@ class HmacAuth(httpx.Auth):
 
     def __repr__(self) -> str:
         return f"HmacAuth(key=***, secret=***, digest={self._digest!r})"
+
+
+def _is_given(value: Any, kind: Any) -> bool:
+    """Tell whether a credential is there: a variable that is not set comes as None, or as an empty text."""
+    return isinstance(value, kind) and bool(value.strip())
 
 
 def _random_nonce() -> str:

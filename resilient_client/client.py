@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -15,7 +16,7 @@ from .loading import resolved
 from .transport import AsyncResilientTransport, ResilientTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Unpack
 
@@ -32,6 +33,20 @@ class _ResilientHTTPTransport(ResilientTransport, httpx.HTTPTransport):
 
 class _AsyncResilientHTTPTransport(AsyncResilientTransport, httpx.AsyncHTTPTransport):
     """The same for tasks."""
+
+
+@contextmanager
+def _clear_about_proxies() -> Iterator[None]:
+    """Say what to do about a proxy's address that httpx cannot use."""
+    try:
+        yield
+    except (ValueError, httpx.InvalidURL) as error:
+        if "proxy" not in str(error).casefold():
+            raise
+        raise ValueError(
+            f"{error}. Nothing was sent. A proxy is given as http://host:port, https://host:port or socks5://host:port, in proxy= "
+            "or in the variables HTTP_PROXY, HTTPS_PROXY and ALL_PROXY; trust_env=False ignores the variables."
+        ) from error
 
 
 def _jar_of(client: httpx.Client | httpx.AsyncClient) -> Callable[[httpx.Request, httpx.Response], None]:
@@ -88,7 +103,8 @@ class ResilientClient(httpx.Client):
         # First, so that nothing is opened for a policy or a deadline that cannot be used.
         policy, deadline = resolved(policy), deadline_seconds(deadline)
         self._raise_for_status = raise_for_status
-        super().__init__(**options)
+        with _clear_about_proxies():
+            super().__init__(**options)
         jar = _jar_of(self)
         wrap_transports(self, wrap)
 
@@ -140,7 +156,8 @@ class AsyncResilientClient(httpx.AsyncClient):
 
         policy, deadline = resolved(policy), deadline_seconds(deadline)
         self._raise_for_status = raise_for_status
-        super().__init__(**options)
+        with _clear_about_proxies():
+            super().__init__(**options)
         jar = _jar_of(self)
         wrap_transports(self, wrap)
 

@@ -52,9 +52,7 @@ class ScaledClock:
         """Wait in a task; stopping the clock does not wake it, cancelling the task does."""
         import anyio  # noqa: PLC0415 - only tasks need it
 
-        until = self.monotonic() + seconds
-        while (left := until - self.monotonic()) > 0:
-            await anyio.sleep(left / self.speed)
+        await anyio.sleep(seconds / self.speed)
 
     def stop(self) -> None:
         """Wake everybody, and let nobody sleep by this clock again."""

@@ -6,13 +6,14 @@ failing supplier, a line that breaks) is planned, with the words of `resilient_c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resilient_client.auth import HmacAuth
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     import httpx
 
     from resilient_client.clock import Clock
@@ -35,7 +36,8 @@ class Call:
     route: str  # without the base path: "POST /v1/create"
     ends: str  # a success's status, a documented error's name, or the name of an httpx exception
     body: Body = None  # sent as JSON, or as the query of a GET
-    faults: tuple[str | None, ...] = ()  # what is planned for it, attempt by attempt
+    faults: tuple[str | None, ...] = ()  # what is planned for it, attempt by attempt; all of it must happen
+    always: str | None = None  # what goes wrong with every attempt after those
     order: str | None = None  # the order that must exist because of it; two calls may want the same one
     key: str | None = None  # the caller's own Idempotency-Key
     deadline: float | None = None  # seconds
@@ -71,6 +73,7 @@ class Scene:
     site: Site
     stories: tuple[Story, ...]
     meets: str | None = None  # an error that the sandbox must have sent of its own accord, unplanned
+    first: bool = False  # played before all others, as it has no point when its calls are far apart
 
     def calls(self) -> Iterator[Call]:
         """Give all its calls, in the order of the script."""
@@ -247,7 +250,8 @@ SCENES: tuple[Scene, ...] = (
                 _refused("switched-off", "AUTH_DISABLED", auth=_newest_secret, before=_switch_off),
             ),
         ),
-        meets="AUTH_DISABLED",
+        meets="ROTATION_CONFLICT",
+        first=True,
     ),
     Scene(
         "The line breaks",
@@ -270,15 +274,6 @@ SCENES: tuple[Scene, ...] = (
                     ends="RemoteProtocolError",
                     body={"id": "NOBODY0002", "token": "-"},
                     faults=("truncate",),
-                ),
-            ),
-            (
-                Call(
-                    name="code-no-key",
-                    route="DELETE /v1/codes",
-                    ends="NOT_FOUND",
-                    body={"code": "none"},
-                    faults=("reset",),
                 ),
             ),
             (
@@ -314,15 +309,15 @@ SCENES: tuple[Scene, ...] = (
         "Tried again after 1, 2, 5 and 10 seconds, as long as the caller has time.",
         _EVERYDAY,
         (
-            (_quote("impatient", *["UPSTREAM_ERROR"] * 3, ends="UPSTREAM_ERROR", deadline=6.0),),
+            (_quote("impatient", ends="UPSTREAM_ERROR", always="UPSTREAM_ERROR", deadline=15.0),),
             (_create("upstream-2", *["UPSTREAM_ERROR"] * 2),),
             (_create("upstream-3", *["UPSTREAM_ERROR"] * 3),),
             (_create("bad-day", "reset", "UPSTREAM_ERROR", "RATE_LIMIT:2", "lose", "INTERNAL"),),
         ),
     ),
     Scene(
-        "Too fast",
-        "Never sooner than the server asks; here two orders fit into 8 seconds.",
+        "Told to wait",
+        "Never sooner than the server asks; and not at all, where it asks for too much.",
         _EVERYDAY,
         (
             (_create("throttled", "RATE_LIMIT:2"),),
@@ -331,9 +326,10 @@ SCENES: tuple[Scene, ...] = (
     ),
     Scene(
         "A burst",
-        "A budget of two orders in 8 seconds, really spent; Retry-After is obeyed.",
+        "Four orders at once, on a budget of two in 8 seconds: it is really spent.",
         _SMALL,
         tuple((_create(f"burst-{number}"),) for number in range(1, 5)),
         meets="RATE_LIMIT",
+        first=True,
     ),
 )
