@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
+from ._words import keys_at
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -15,9 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["explained", "near"]
 
 
-def explained(path: Path, data: dict[str, Any], error: ValidationError, keys: Iterable[str]) -> str:
-    """Say what is wrong with a file, at most five lines, each with its place and its mend. `keys` are all that the format has."""
-    known = sorted(keys)
+def explained(path: Path, data: dict[str, Any], error: ValidationError, top: Iterable[str]) -> str:
+    """Say what is wrong with a file, at most five lines, each with its place and its mend. `top` are the format's outermost keys."""
     seen: set[str] = set()
     lines = []
     for detail in error.errors(include_url=False):
@@ -26,7 +27,7 @@ def explained(path: Path, data: dict[str, Any], error: ValidationError, keys: It
         if key in seen:  # the other branches of a union say the same place again
             continue
         seen.add(key)
-        lines.append(f"{path}{rule}: {_mend(place, detail, known)}")
+        lines.append(f"{path}{rule}: {_mend(place, detail, keys_at(place, top, in_rule=bool(rule)))}")
     more = len(lines) - 5
     return "\n".join(lines[:5] + ([f"… and {more} more"] if more > 0 else []))
 
@@ -46,8 +47,8 @@ def _place(data: Any, detail: ErrorDetails) -> tuple[str, str]:
             node = node[part]
             if parts == ["rules"]:
                 rule = (
-                    f', rule "{node.get("name", part + 1)}"'
-                    if isinstance(node, dict)
+                    f', rule "{node["name"]}"'
+                    if isinstance(node, dict) and isinstance(node.get("name"), str)
                     else f", rule {part + 1}"
                 )
                 parts = []
@@ -56,7 +57,7 @@ def _place(data: Any, detail: ErrorDetails) -> tuple[str, str]:
     return rule, ".".join(parts)
 
 
-def _mend(place: str, detail: ErrorDetails, known: list[str]) -> str:
+def _mend(place: str, detail: ErrorDetails, known: Iterable[str]) -> str:
     kind, got = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
         name = place.rpartition(".")[2]

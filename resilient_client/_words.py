@@ -6,19 +6,25 @@ people in `docs/policy-format.md`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Strict,
+    Tag,
     WithJsonSchema,
     model_validator,
 )
 
 from .hints import Kind  # noqa: TC001 - pydantic reads the annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Category = Literal[
     "auth",
@@ -60,9 +66,30 @@ def _a_route(text: str) -> str:
 
 
 def _a_code(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a code is a string or an integer")  # noqa: TRY004 - pydantic turns ValueErrors into its own
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"a code is a string or an integer (got {value!r})")  # noqa: TRY004 - pydantic makes them its own
     return value
+
+
+def _a_status(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
+        return value
+    if isinstance(value, str) and value in _CLASSES:
+        return value
+    raise ValueError(f'a status is a number from 100 to 599, or a class such as "5xx" (got {value!r})')
+
+
+def _count(value: object) -> str:
+    return "many" if isinstance(value, list | tuple) else "one"
+
+
+def _kind_of_hint(value: object) -> str:
+    if isinstance(value, str):
+        return "place"
+    for key, kind in (("header", "header"), ("body", "body")):
+        if (key in value) if isinstance(value, dict) else hasattr(value, key):
+            return kind
+    return "bucket" if isinstance(value, dict | BucketHint) else "place"
 
 
 def _a_wait(value: object) -> object:
@@ -81,20 +108,34 @@ def _a_stop(value: object) -> object:
     return value
 
 
+_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+_SECONDS_SCHEMA = {"type": "number", "minimum": 0}
+# Which branch of a union is meant is told by what was written, so that an error speaks of that branch alone.
+_ONE_OR_MANY = Discriminator(_count)
+
 Pointer = Annotated[str, AfterValidator(_a_pointer)]
-Pointers = Pointer | list[Pointer]
 Route = Annotated[str, AfterValidator(_a_route)]
 Code = Annotated[str | int, BeforeValidator(_a_code)]
 Seconds = Annotated[float, Field(ge=0)]
-Status = Annotated[int, Field(ge=100, le=599)] | Literal["1xx", "2xx", "3xx", "4xx", "5xx"]
-_SECONDS_SCHEMA = {"type": "number", "minimum": 0}
+Status = Annotated[int | Literal["1xx", "2xx", "3xx", "4xx", "5xx"], BeforeValidator(_a_status)]
+
+Pointers = Annotated[Annotated[Pointer, Tag("one")] | Annotated[list[Pointer], Tag("many")], _ONE_OR_MANY]
+Names = Annotated[Annotated[str, Tag("one")] | Annotated[list[str], Tag("many")], _ONE_OR_MANY]
+Routes = Annotated[Annotated[Route, Tag("one")] | Annotated[list[Route], Tag("many")], _ONE_OR_MANY]
+Codes = Annotated[Annotated[Code, Tag("one")] | Annotated[list[Code], Tag("many")], _ONE_OR_MANY]
+Statuses = Annotated[Annotated[Status, Tag("one")] | Annotated[list[Status], Tag("many")], _ONE_OR_MANY]
 
 
 class Table(BaseModel):
     """What all tables share: unknown keys are errors, and nothing changes once it is read."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True, use_attribute_docstrings=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
     )
 
 
@@ -106,7 +147,7 @@ class Envelope(Table):
     field: Pointers = []
     details: Pointers = []
     request_id: Pointers = []
-    request_id_header: str | list[str] = ["X-Request-Id"]
+    request_id_header: Names = ["X-Request-Id"]
 
 
 class Idempotency(Table):
@@ -117,7 +158,9 @@ class Idempotency(Table):
     """A field of the JSON body that holds the key."""
     quoted: bool = False
     """Send the key as a structured-field string, in double quotes."""
-    length: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 255)
+    length: Annotated[
+        tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], Strict(strict=False)
+    ] = (1, 255)
     """The shortest and the longest key, in characters."""
     routes: list[Route] = []
     """Where a key is made for every call that brings none."""
@@ -179,6 +222,9 @@ class Pace(Table):
     cost: dict[Route, Annotated[float, Field(ge=0)]] = {}
 
 
+Paces = Annotated[Annotated[Pace, Tag("one")] | Annotated[list[Pace], Tag("many")], _ONE_OR_MANY]
+
+
 class HeaderHint(Table):
     """A wait that a header tells."""
 
@@ -201,7 +247,13 @@ class BucketHint(Table):
     rate: Pointer
 
 
-Hint = str | HeaderHint | BodyHint | BucketHint
+Hint = Annotated[
+    Annotated[str, Tag("place")]
+    | Annotated[HeaderHint, Tag("header")]
+    | Annotated[BodyHint, Tag("body")]
+    | Annotated[BucketHint, Tag("bucket")],
+    Discriminator(_kind_of_hint),
+]
 
 
 class Retry(Table):
@@ -240,11 +292,14 @@ class Retry(Table):
 class When(Table):
     """What a reply must be; every key that is given must hold."""
 
-    status: Status | list[Status] | None = None
-    code: Code | list[Code] | None = None
+    status: Statuses | None = None
+    code: Codes | None = None
     headers: dict[str, str | bool] = {}
     body: dict[Pointer, Any] = {}
-    route: Route | list[Route] | None = None
+    route: Routes | None = None
+
+
+Whens = Annotated[Annotated[When, Tag("one")] | Annotated[list[When], Tag("many")], _ONE_OR_MANY]
 
 
 class Given(Table):
@@ -284,7 +339,7 @@ class Rule(Table):
     """One error that the API documents."""
 
     name: str = Field(min_length=1)
-    when: When | list[When] = When()
+    when: Whens = When()
     category: Category = "other"
     cause: str = ""
     remedy: str = ""
@@ -294,7 +349,34 @@ class Rule(Table):
     examples: list[Example] = []
 
 
-def keys() -> set[str]:
-    """List every key of every table in this file."""
-    tables = [kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Table)]
-    return {field.alias or name for table in tables for name, field in table.model_fields.items()}
+def keys_at(place: str, top: Iterable[str], *, in_rule: bool) -> set[str]:
+    """List the keys that a table may have, the table being named by its place; `top` are those of the whole file."""
+    parents = [part for part in place.split(".")[:-1] if not part.isdecimal()]
+    if not parents:
+        return _keys(Rule) if in_rule else set(top)
+    if parents[-1] == "after":
+        return _keys(HeaderHint) | _keys(BodyHint) | _keys(BucketHint)
+    table = _TABLES.get(parents[-1])
+    return _keys(table) if table is not None else set()
+
+
+def _keys(table: type[Table]) -> set[str]:
+    return {field.alias or name for name, field in table.model_fields.items()}
+
+
+_TABLES: dict[str, type[Table]] = {
+    "envelope": Envelope,
+    "idempotency": Idempotency,
+    "signing": Signing,
+    "token": Token,
+    "override": Override,
+    "network": Network,
+    "limits": Limits,
+    "pace": Pace,
+    "backoff": Backoff,
+    "retry": Retry,
+    "when": When,
+    "examples": Example,
+    "given": Given,
+    "expect": Expect,
+}

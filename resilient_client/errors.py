@@ -8,7 +8,7 @@ import httpx
 
 from . import _log
 from .loading import PolicyError, rulebook
-from .masking import mask, masked_json, one_line, without_secrets
+from .masking import mask, masked_json, one_line, values_without_secrets
 from .outcome import Outcome, Verdict, record_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class ApiError(httpx.HTTPStatusError):
     It is an `httpx.HTTPStatusError`, with `request` and `response` as ever; `outcome` tells what the call went through.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in this file only
         self,
         response: httpx.Response,
         verdict: Verdict,
@@ -33,6 +33,7 @@ class ApiError(httpx.HTTPStatusError):
         *,
         wall: float | None = None,
         problem: str = "",
+        last: httpx.Request | None = None,
     ) -> None:
         self.outcome = outcome
         self.verdict = verdict
@@ -48,6 +49,8 @@ class ApiError(httpx.HTTPStatusError):
         self.retry_after = verdict.retry_after  # seconds, as the server asked when it last answered
         self._wall = wall
         request = response.request
+        # httpx knows the first attempt's request; the last one may have carried a newer token.
+        self._sent = (request,) if last is None or last is request else (request, last)
         self._endpoint = request.method, request.url.path
         super().__init__(problem or self._text(), request=request, response=response)
 
@@ -92,7 +95,10 @@ class ApiError(httpx.HTTPStatusError):
             body = self.response.json()
         except Exception:  # noqa: BLE001 - an unread, closed or undecodable body is no reason to fail while reporting one
             return None
-        return _deep_text(masked_json(body), self.request.headers)
+        shown = masked_json(body)
+        for request in self._sent:
+            shown = values_without_secrets(shown, request.headers)
+        return shown
 
     def support_report(self, *, scopes: list[str] | tuple[str, ...] = (), event_id: str | None = None) -> str:
         """Write what a vendor's support asks for, one line each, ready to be pasted into a ticket; no secret is in it.
@@ -132,16 +138,6 @@ class ApiError(httpx.HTTPStatusError):
         )
 
 
-def _deep_text(value: Any, headers: httpx.Headers) -> Any:
-    if isinstance(value, str):
-        return without_secrets(value, headers)
-    if isinstance(value, dict):
-        return {name: _deep_text(inner, headers) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_deep_text(inner, headers) for inner in value]
-    return value
-
-
 def api_error(
     response: httpx.Response, *, policy: str | Path | Policy | None = None, problem: str = ""
 ) -> ApiError | None:
@@ -152,7 +148,9 @@ def api_error(
     record = record_of(response)
     if record is not None and (record.reason != "success" or problem):
         outcome = record.outcome()
-        return ApiError(response, outcome.verdict, outcome, wall=record.wall, problem=problem)
+        return ApiError(
+            response, outcome.verdict, outcome, wall=record.wall, problem=problem, last=record.request
+        )
     if record is not None:
         return None
     from ._flow.classify import classify  # noqa: PLC0415 - a response that no resilient transport has seen

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
     from .outcome import Verdict
 
-__all__ = ["MASK", "header_is_secret", "mask", "masked_headers", "masked_json", "one_line", "without_secrets"]
+__all__ = [
+    "MASK",
+    "header_is_secret",
+    "mask",
+    "masked_headers",
+    "masked_json",
+    "one_line",
+    "values_without_secrets",
+    "without_secrets",
+]
 
 MASK = "***"
 
@@ -77,21 +86,22 @@ def _secrets_in(value: str) -> list[str]:
 def mask(verdict: Verdict, headers: httpx.Headers) -> Verdict:
     """Take the request's own secrets out of what the server said."""
     message = None if verdict.message is None else without_secrets(verdict.message, headers)
-    details = _deep(verdict.details, headers, 0) if verdict.details is not None else None
+    details = values_without_secrets(verdict.details, headers)
     if message == verdict.message and details == verdict.details:
         return verdict
     return replace(verdict, message=message, details=details)
 
 
-def _deep(value: Any, headers: httpx.Headers, depth: int) -> Any:
+def values_without_secrets(value: Any, headers: httpx.Headers, depth: int = 0) -> Any:
+    """Copy a JSON value with every secret that these headers carry taken out of its texts."""
     if isinstance(value, str):
         return without_secrets(value, headers)
     if depth > 20:
-        return None
+        return "…"
     if isinstance(value, dict):
-        return {key: _deep(inner, headers, depth + 1) for key, inner in value.items()}
+        return {name: values_without_secrets(inner, headers, depth + 1) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_deep(inner, headers, depth + 1) for inner in value]
+        return [values_without_secrets(inner, headers, depth + 1) for inner in value]
     return value
 
 

@@ -16,18 +16,17 @@ from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, model_
 from . import _compile
 from ._explain import explained, near
 from ._words import (
-    Code,
+    Codes,
     Envelope,
     Idempotency,
     Limits,
     Network,
     Override,
-    Pace,
+    Paces,
     Rule,
     Signing,
     Table,
     Token,
-    keys,
 )
 from .loading import PolicyError, folder, policy_names
 
@@ -61,10 +60,10 @@ class Policy(Table):
     override: Override | None = None
     network: Network = Network()
     limits: Limits = Limits()
-    pace: Pace | list[Pace] = Field(default_factory=list)
+    pace: Paces = Field(default_factory=list)
     should_retry: str | None = None
     """A response header whose true or false overrides what the rules say of retrying."""
-    codes: dict[str, Code | list[Code]] = Field(default_factory=dict)
+    codes: dict[str, Codes] = Field(default_factory=dict)
     """Other codes for named rules."""
     rules: list[Rule] = Field(default_factory=list)
 
@@ -132,7 +131,7 @@ def from_file(path: Path, chain: tuple[Path, ...] = ()) -> Policy:
     try:
         return Policy.model_validate(data, context={"folder": path.parent, "chain": (*chain, path.resolve())})
     except ValidationError as error:
-        raise PolicyError(explained(path, data, error, {*Policy.model_fields, *keys()})) from None
+        raise PolicyError(explained(path, data, error, Policy.model_fields)) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -159,7 +158,8 @@ def _extended(data: dict[str, Any], beside: Path | None, chain: tuple[Path, ...]
         path = (beside or Path.cwd()) / name
     else:
         raise ValueError(
-            f'extends "{name}", which is neither a shipped policy{near(name, policy_names())} nor a .toml path'
+            f'extends "{name}", and no shipped policy has that name{near(name, policy_names())}; '
+            "a file of your own is given by its path, ending in .toml"
         )
     if path.resolve() in chain:
         raise ValueError(f'extends "{name}", which extends this one: a policy cannot start from itself')

@@ -48,7 +48,7 @@ class Within:
         self.high = high
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, int | float) and self.low <= other <= self.high + 1e-9
+        return isinstance(other, int | float) and self.low - 1e-9 <= other <= self.high + 1e-9
 
     __hash__ = None  # type: ignore[assignment]  # equal to many numbers, so it can have no hash
 
@@ -74,7 +74,7 @@ def answer(
     json: Any = None,
     *,
     text: str | None = None,
-    headers: Mapping[str, str] | list[tuple[str, str]] | None = None,
+    headers: httpx.Headers | Mapping[str, str] | list[tuple[str, str]] | None = None,
 ) -> Callable[[httpx.Request], httpx.Response]:
     """Answer every request alike."""
 
@@ -86,7 +86,9 @@ def answer(
     return reply
 
 
-def fail(error: type[httpx.TransportError], message: str = "the network is down") -> Callable[[httpx.Request], httpx.Response]:
+def fail(
+    error: type[httpx.TransportError], message: str = "the network is down"
+) -> Callable[[httpx.Request], httpx.Response]:
     """Fail every request alike."""
 
     def reply(request: httpx.Request) -> httpx.Response:
@@ -252,10 +254,14 @@ class Run:
         options = dict(client or {})
         ended = Ended(clock, sent, RuntimeError("nothing happened"))
         if self.backend == "sync":
-            self._in_thread(ended, _client(policy, serve, clock, options, bare=bare), method, url, request, stream=stream)
+            self._in_thread(
+                ended, _client(policy, serve, clock, options, bare=bare), method, url, request, stream=stream
+            )
         else:
             made = _async_client(policy, serve, clock, options, bare=bare)
-            anyio.run(partial(self._in_task, ended, made, method, url, request, stream=stream), backend=self.backend)
+            anyio.run(
+                partial(self._in_task, ended, made, method, url, request, stream=stream), backend=self.backend
+            )
         return ended
 
     @staticmethod
@@ -280,7 +286,13 @@ class Run:
 
     @staticmethod
     async def _in_task(
-        ended: Ended, client: httpx.AsyncClient, method: str, url: str, request: dict[str, Any], *, stream: bool
+        ended: Ended,
+        client: httpx.AsyncClient,
+        method: str,
+        url: str,
+        request: dict[str, Any],
+        *,
+        stream: bool,
     ) -> None:
         async with client:
             try:
@@ -311,7 +323,7 @@ class Run:
         """Make `count` calls at once with one client; requests that are `together` are answered once all of them are in."""
         clock = VirtualClock()
         if self.backend == "sync":
-            return _threads(policy, server, count, path, together, clock, client)
+            return _threads(policy, server, count, path=path, together=together, clock=clock, client=client)
 
         async def tasks() -> list[httpx.Response | Exception]:
             results: list[httpx.Response | Exception] = []
@@ -328,9 +340,12 @@ class Run:
                 await anyio.lowlevel.checkpoint()
                 return server(request)
 
-            async with AsyncResilientClient(
-                policy, clock=clock, transport=httpx.MockTransport(serve), **client
-            ) as made, anyio.create_task_group() as group:
+            async with (
+                AsyncResilientClient(
+                    policy, clock=clock, transport=httpx.MockTransport(serve), **client
+                ) as made,
+                anyio.create_task_group() as group,
+            ):
 
                 async def one() -> None:
                     try:
@@ -360,6 +375,7 @@ def _threads(
     policy: str | Path | Policy | None,
     server: Callable[[httpx.Request], httpx.Response],
     count: int,
+    *,
     path: str,
     together: Callable[[httpx.Request], bool],
     clock: VirtualClock,

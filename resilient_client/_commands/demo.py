@@ -28,7 +28,7 @@ FASTEST = 100.0
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else.")
 @click.pass_context
 def demo(context: click.Context, *, speed: float, seed: int, as_json: bool) -> None:
-    """Make some forty signed calls to an API that fails in every way its documents name.
+    """Make about fifty signed calls to an API that fails in every way its documents name.
 
     The API is a sandbox of the 0trace Partner API in this very process, on a socket of this machine: nothing leaves it. At the
     end, the orders that the caller asked for are compared with those that the server has made. The exit status is 0 when each

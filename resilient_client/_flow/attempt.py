@@ -128,7 +128,9 @@ class Call(Record):
         if self.setting.keep_cookies is not None:
             self.setting.keep_cookies(self.request, response)
         else:
-            self.cookies += tuple(value for name, value in response.headers.raw if name.lower() == b"set-cookie")
+            self.cookies += tuple(
+                value for name, value in response.headers.raw if name.lower() == b"set-cookie"
+            )
 
     def may_repeat(self) -> bool:
         """Tell whether the request does no harm when it arrives twice (RFC 9110 9.2.2, or by its key)."""
@@ -243,7 +245,7 @@ def begin(call: Call) -> None:
     if carried is not None:
         call.key = _checked(call, carried)
     elif idempotency.routes and idempotency.routes.match(request.method, request.url.path):
-        call.key = call.setting.new_key()
+        call.key = _made(call)
         if idempotency.field is not None:
             _put_in_body(call, idempotency.field, call.key)
         else:
@@ -259,6 +261,16 @@ def _checked(call: Call, key: object) -> str:
             f"{call.rules.api} takes idempotency keys of {idempotency.shortest} to {idempotency.longest} characters; "
             f"this one has {len(key)}. Nothing was sent. Leave the key out to have one made, or use uuid.uuid4()."
         )
+    return key
+
+
+def _made(call: Call) -> str:
+    """Make a key of a length that the API takes."""
+    idempotency, key = call.rules.idempotency, call.setting.new_key()
+    while len(key) < idempotency.shortest:
+        key += call.setting.new_key()
+    if len(key) > idempotency.longest:
+        key = key.replace("-", "")[: idempotency.longest]
     return key
 
 

@@ -47,6 +47,8 @@ def perform(
                     played.append(each)
                     paper.note(each)
             seconds = time.monotonic() - began
+            script = [call.name for scene in SCENES for call in scene.calls()]
+            played.sort(key=lambda each: script.index(each.call.name))
             books = audit(stage, played)
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Played", "Stage", "open_client"]
 
-THREADS = 16  # more calls than that are not under way at once
+THREADS = 24  # enough that no call waits for another's waits
 ARRIVAL = 1.0  # real seconds in which the calls of a scene that goes first have reached the server
 TAG = "X-Sandbox-Call"
 
@@ -123,8 +123,7 @@ class Stage:
             if scene.first:
                 self._begin(scene)
                 self._await_arrival(scene)
-        # The last scenes wait longest: whoever begins with them ends soonest.
-        for scene in reversed(self.scenes):
+        for scene in self.scenes:
             if not scene.first:
                 self._begin(scene)
         for _ in range(sum(1 for scene in self.scenes for _ in scene.calls())):
@@ -168,11 +167,8 @@ class Stage:
         try:
             response = self._clients[scene.site].request(**_request(call, told, api))
             raise_for_status(response, policy="zerotrace")
-        except (
-            httpx.HTTPError,
-            LookupError,
-        ) as failure:  # LookupError: what an earlier call should have brought
-            error = failure
+        except (httpx.HTTPError, LookupError) as failure:
+            error = failure  # a LookupError where an earlier call has not brought what this one needs
         if error is not None:
             result = error.name if isinstance(error, ApiError) else type(error).__name__
         else:
@@ -214,9 +210,10 @@ def _data(response: httpx.Response | None) -> Data:
 
 def _outcome(source: object) -> Outcome | None:
     try:
-        return outcome_of(source)
+        outcome = outcome_of(source)
     except LookupError:
         return None
+    return outcome if outcome.attempts else None
 
 
 def _quiet_log() -> ExitStack:

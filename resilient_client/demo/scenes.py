@@ -164,9 +164,10 @@ def _switch_off(api: Zerotrace) -> None:
 
 
 def _end_upgrade(api: Zerotrace, clock: Clock) -> None:
-    """End it 1.5 seconds after everybody has met it."""
+    """End it 1.5 seconds after everybody has met it, or after 10 where somebody does not come."""
     waiting = {call.name for scene in SCENES if scene.site is _UPGRADED for call in scene.calls()}
-    while not waiting <= {seen.call for seen in tuple(api.requests)}:
+    until = clock.monotonic() + 10
+    while not waiting <= {seen.call for seen in tuple(api.requests)} and clock.monotonic() < until:
         clock.sleep(0.1)
     clock.sleep(1.5)
     api.maintenance = False

@@ -28,15 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Paper", "document"]
 
-WIDEST = 110  # columns; longer lines are hard to read
+WIDEST, NARROWEST = 110, 50  # columns; longer lines are hard to read, shorter ones have no room for a row
 NAME = 17  # columns for a call's name
-INDENT = 2 + NAME + 4
 
 # How a call that failed came to its end, by the outcome's reason.
 ENDS = {
     "not_retryable": "not sent again",
     "attempts_exhausted": "gave up",
-    "deadline": "gave up, the caller's time would not do",
+    "deadline": "gave up, the deadline is too near",
     "wait_too_long": "gave up at once",
 }
 # Errors that an end user can do something about, or has to be told of; all others are the caller's to mend.
@@ -48,7 +47,7 @@ class Paper:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._width = min(console.width, WIDEST)
+        self._width = max(NARROWEST, min(console.width, WIDEST))
         self._plain = not console.encoding.startswith("utf")  # then nothing but ASCII
         self._waiting: list[Scene] = []
         self._ended: dict[Scene, list[Played]] = {}
@@ -59,16 +58,16 @@ class Paper:
         """Write the heading; the context that is given shows progress, where somebody is looking."""
         calls = sum(len(tuple(scene.calls())) for scene in stage.scenes)
         self._waiting = list(stage.scenes)
-        self._wrapped(
-            Text.assemble(
-                (f"{calls} signed calls to a sandbox of the 0trace Partner API on 127.0.0.1", "bold"),
-                ", which fails in every way that its documents name",
-                "" if stage.clock.speed == 1 else f"; time runs {stage.clock.speed:g} times faster",
-                ".",
-            )
+        heading = Text.assemble(
+            (f"{calls} signed calls to a sandbox of the 0trace Partner API on 127.0.0.1", "bold"),
+            ", which fails in every way that its documents name",
+            "" if stage.clock.speed == 1 else f"; time runs {stage.clock.speed:g} times faster",
+            ".",
         )
-        legend = "Rows: call, attempts, then status/code of each attempt -> what was waited and renewed -> the next."
-        self._wrapped(Text(self._ascii(legend.replace("->", "→")), "dim"))
+        legend = (
+            "Rows: call, attempts, then status/code of each attempt → what was waited and renewed → the next."
+        )
+        self._print(*self._wrapped(heading), *self._wrapped(Text(legend, "dim")))
         if not self._console.is_terminal:
             return nullcontext()
         self._progress = Progress(
@@ -88,72 +87,67 @@ class Paper:
         if self._progress is not None:
             self._progress.advance(self._progress.task_ids[0])
         while self._waiting and self._is_over(self._waiting[0]):
-            self._scene(self._waiting.pop(0))
+            self._print(*self._scene(self._waiting.pop(0)))
+
+    def end(self, books: Audit, *, seconds: float) -> None:
+        """Write the summary; `seconds` are real ones."""
+        met = " ".join(str(code) for code in books.codes)
+        said = [Text.assemble(("problem: ", "bold red"), problem) for problem in books.problems]
+        said.append(Text(f"Codes met: {met}. Code 9 is reserved: it is never sent, here or by the vendor."))
+        if books.ok:
+            said.append(
+                Text("On the wire: a fresh nonce on every attempt; one key and one body in every call.")
+            )
+        said.append(
+            Text(f"{books.slept:.1f} s of waiting, by many at once, in {seconds:.1f} s of your time.")
+        )
+        said.append(
+            Text(
+                f"{books.calls} calls, {books.attempts} attempts; {books.asked} orders asked for, {books.made} made, "
+                f"{books.duplicates} duplicates, {books.lost} lost",
+                "bold green" if books.ok else "bold red",
+            )
+        )
+        self._print(Text(), *(line for text in said for line in self._wrapped(text)))
 
     def _is_over(self, scene: Scene) -> bool:
         return len(self._ended.get(scene, ())) == len(tuple(scene.calls()))
 
-    def _scene(self, scene: Scene) -> None:
+    def _scene(self, scene: Scene) -> Iterator[Text]:
         order = [call.name for call in scene.calls()]
-        self._console.print()
-        self._wrapped(Text(scene.title, "bold cyan"))
-        self._wrapped(Text(scene.about, "dim"))
+        yield Text()
+        yield from self._wrapped(Text(scene.title, "bold cyan"))
+        yield from self._wrapped(Text(scene.about, "dim"))
         for played in sorted(self._ended[scene], key=lambda played: order.index(played.call.name)):
-            self._row(played)
+            yield from self._row(played)
 
-    def _row(self, played: Played) -> None:
-        right = played.result == played.call.ends
+    def _row(self, played: Played) -> Iterator[Text]:
+        right, attempts = played.result == played.call.ends, len(played.seen)
         mark = ("ok" if right else "XX") if self._plain else ("✓" if right else "✗")
         head = Text.assemble(
-            (f"{mark:<2}", "green" if right else "bold red"),
+            (f"{mark:<2} ", "green" if right else "bold red"),
             f"{played.call.name:<{NAME}} ",
-            (f"{len(played.seen):>2} ", "bold" if len(played.seen) > 1 else "dim"),
+            (f"{attempts:>2} ", "bold" if attempts > 1 else "dim"),
         )
-        for line in _packed(_way(played), self._width - INDENT):
-            self._print(head + line)
-            head = Text(" " * INDENT)
+        for line in _packed(_way(played), self._width - len(head)):
+            yield head + line
+            head = Text(" " * len(head))
         error = played.error
         if isinstance(error, ApiError) and error.name not in self._advised:
             self._advised.add(error.name)
-            for line in Text(_advice(error), "dim italic").wrap(self._console, self._width - INDENT):
-                self._print(Text(" " * INDENT) + line)
+            for line in Text(_advice(error), "dim italic").wrap(self._console, self._width - len(head)):
+                yield head + line
 
-    def end(self, books: Audit, *, seconds: float) -> None:
-        """Write the summary; `seconds` are real ones."""
-        self._console.print()
-        style = "bold green" if books.ok else "bold red"
-        met = " ".join(str(code) for code in books.codes)
-        for problem in books.problems:
-            self._wrapped(Text.assemble(("problem: ", "bold red"), problem))
-        self._wrapped(Text(f"Codes met: {met}. Code 9 is reserved: it is never sent, here or by the vendor."))
-        if books.ok:
-            self._wrapped(
-                Text(
-                    "On the wire: a fresh nonce on every attempt; one key and one body, byte by byte, in every call."
-                )
-            )
-        self._wrapped(
-            Text(f"{books.slept:.1f} s of waiting, by many at once, in {seconds:.1f} s of your time.")
-        )
-        self._wrapped(
-            Text(
-                f"{books.calls} calls, {books.attempts} attempts; {books.asked} orders asked for, {books.made} made, "
-                f"{books.duplicates} duplicates, {books.lost} lost",
-                style,
-            )
-        )
+    def _wrapped(self, text: Text) -> Iterator[Text]:
+        yield from text.wrap(self._console, self._width)
 
-    def _wrapped(self, text: Text) -> None:
-        for line in text.wrap(self._console, self._width):
-            self._print(line)
-
-    def _print(self, line: Text) -> None:
-        line.rstrip()
-        line.plain = self._ascii(line.plain)
-        self._console.print(line, soft_wrap=True)
-
-    def _ascii(self, text: str) -> str:
-        return text.replace("→", ">") if self._plain else text
+    def _print(self, *lines: Text) -> None:
+        """Write lines that belong together, at once: the bar below is drawn anew after each writing."""
+        for line in lines:
+            line.rstrip()
+            if self._plain:
+                line.plain = line.plain.replace("→", ">")
+        self._console.print(Text("\n").join(lines), soft_wrap=True)
 
 
 class _Live(ProgressColumn):
@@ -172,11 +166,8 @@ class _Live(ProgressColumn):
 def _way(played: Played) -> Iterator[Text]:
     """Tell what a call went through, in pieces that are not to be broken."""
     outcome, last = played.outcome, "bold red" if played.result != played.call.ends else ""
-    if (
-        outcome is None
-    ):  # the answer was on its way when it broke off: the client has no more to tell than the exception
-        met = " ".join(str(seen.status) for seen in played.seen) or "nothing"
-        yield Text.assemble((f"{met}, and then {played.result} in the middle of its body", last or "yellow"))
+    if outcome is None:
+        yield from _untold(played, last)
         return
     for attempt in outcome.attempts[:-1]:
         yield Text.assemble((_met(attempt), "yellow"), " →")
@@ -192,6 +183,18 @@ def _way(played: Played) -> Iterator[Text]:
     yield Text(
         why + (", for it may have been done" if outcome.maybe_applied and len(outcome.attempts) == 1 else "")
     )
+
+
+def _untold(played: Played, style: str) -> Iterator[Text]:
+    """Tell it by what the server has seen, where the client tells no more than its exception."""
+    said = " ".join(str(seen.status) for seen in played.seen if seen.status is not None)
+    if played.error is None:
+        yield Text(said, style or "green")
+    elif isinstance(played.error, ApiError):
+        yield Text(f"{said} {played.result}", style or "yellow")
+    else:
+        yield Text(f"{said} that did not come whole:" if said else "no reply:")
+        yield Text(played.result, style or "yellow")
 
 
 def _met(attempt: Attempt) -> str:
