@@ -13,7 +13,7 @@ import httpx
 
 from ._flow import Body, Discard, Read, Send, Sign, Sleep, Told
 from ._flow.attempt import OPTIONS, longer_than
-from ._httpx import AsyncKept, Kept, Shrinking
+from ._httpx import UNTIL, AsyncKept, Kept, Shrinking
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -62,14 +62,16 @@ def _late() -> httpx.ReadTimeout:
 # ---------------------------------------------------------------------------------------------------- threads
 
 
-def drive(  # noqa: C901 - one branch for each step that there is
+def drive(  # noqa: C901, PLR0912 - one branch for each step that there is
     steps: Generator[Step, Told, httpx.Response | None],
     send: Callable[[httpx.Request], httpx.Response],
     sign_in: Callable[[httpx.Request], httpx.Response],
     clock: Clock,
+    until: float | None,
 ) -> httpx.Response | None:
     """Carry a flow's steps out in this thread."""
     held: httpx.Response | None = None
+    bound = None if until is None else UNTIL.set((until, clock))
     try:
         step = next(steps)
         while True:
@@ -100,6 +102,8 @@ def drive(  # noqa: C901 - one branch for each step that there is
         response: httpx.Response | None = end.value
         return response
     finally:
+        if bound is not None:
+            UNTIL.reset(bound)
         if held is not None:
             held.stream.close()  # type: ignore[union-attr]  # sync by its transport
 
@@ -159,14 +163,16 @@ def _sign(step: Sign, sign_in: Callable[[httpx.Request], httpx.Response], clock:
 # ------------------------------------------------------------------------------------------------------ tasks
 
 
-async def adrive(  # noqa: C901 - one branch for each step that there is
+async def adrive(  # noqa: C901, PLR0912 - one branch for each step that there is
     steps: Generator[Step, Told, httpx.Response | None],
     send: Callable[[httpx.Request], Awaitable[httpx.Response]],
     sign_in: Callable[[httpx.Request], Awaitable[httpx.Response]],
     clock: Clock,
+    until: float | None,
 ) -> httpx.Response | None:
     """Carry a flow's steps out in this task."""
     held: httpx.Response | None = None
+    bound = None if until is None else UNTIL.set((until, clock))
     try:
         step = next(steps)
         while True:
@@ -196,6 +202,8 @@ async def adrive(  # noqa: C901 - one branch for each step that there is
         response: httpx.Response | None = end.value
         return response
     finally:
+        if bound is not None:
+            UNTIL.reset(bound)
         if held is not None:
             await _aclose(held)
 

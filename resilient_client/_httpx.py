@@ -7,9 +7,12 @@ flow sees httpx only through `HOST`.
 from __future__ import annotations
 
 import math
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import httpx
+
+from ._decode import inflate
 
 if TYPE_CHECKING:
     import ssl
@@ -64,7 +67,8 @@ class AsyncClientOptions(_Options, total=False):
 
 __all__ = ["HOST", "AsyncClientOptions", "AsyncKept", "ClientOptions", "Kept", "Shrinking", "wrap_transports"]
 
-_PIECE = 64  # bytes fed to a decoder at once: what a hostile reply can inflate in one step stays small
+UNTIL: ContextVar[tuple[float, Clock] | None] = ContextVar("until", default=None)
+"""When the deadline of the call under way passes (monotonic seconds), and by which clock; see `_network.py`."""
 
 
 class HttpxHost:
@@ -112,19 +116,8 @@ class HttpxHost:
 
     def decoded(self, response: httpx.Response, content: bytes, limit: int) -> bytes | None:
         """Undo the Content-Encoding of an error's body; None where it cannot be, or would grow past the limit."""
-        encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding.strip().lower() in {"identity", ""}:
-            return content
-        pieces = httpx.Response(200, headers={"Content-Encoding": encoding}, stream=_Pieces(content))
-        plain = bytearray()
-        try:
-            for part in pieces.iter_bytes():
-                plain += part
-                if len(plain) > limit:
-                    return None
-        except Exception:  # noqa: BLE001 - decoders come from many packages; a body that none can read has no code
-            return None
-        return bytes(plain)
+        encoding = response.headers.get("Content-Encoding")
+        return content if encoding is None else inflate(content, encoding, limit)
 
     def with_cookies(self, response: httpx.Response, lines: tuple[bytes, ...]) -> None:
         """Put the Set-Cookie lines of earlier responses before the response's own, so that its own win."""
@@ -161,15 +154,6 @@ class FromPosition(httpx.SyncByteStream):
         self._file.seek(self._position)
         while chunk := self._file.read(65_536):
             yield chunk
-
-
-class _Pieces(httpx.SyncByteStream):
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def __iter__(self) -> Iterator[bytes]:
-        for start in range(0, len(self._content), _PIECE):
-            yield self._content[start : start + _PIECE]
 
 
 class Kept(httpx.SyncByteStream):
@@ -230,6 +214,45 @@ class AsyncKept(httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
+class Watched(httpx.SyncByteStream):
+    """A body that the caller reads: if it breaks off, the error tells what the call went through."""
+
+    def __init__(self, stream: httpx.SyncByteStream, broke: Callable[[Exception], None]) -> None:
+        self._stream = stream
+        self._broke = broke
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._stream
+        except Exception as error:
+            self._broke(error)
+            raise
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._stream.close()
+
+
+class AsyncWatched(httpx.AsyncByteStream):
+    """The same for tasks."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, broke: Callable[[Exception], None]) -> None:
+        self._stream = stream
+        self._broke = broke
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._stream:
+                yield chunk
+        except Exception as error:
+            self._broke(error)
+            raise
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        await self._stream.aclose()
+
+
 class Shrinking(dict[str, float | None]):
     """The timeouts of an attempt under a deadline: each is what was asked for, or what is left, whichever is less.
 
@@ -263,6 +286,23 @@ class Shrinking(dict[str, float | None]):
         """Give the caller's own timeouts from now on: the deadline was met, and what is left to read is the caller's."""
         self._until = math.inf
         self.update(self.given)
+
+
+def bound_reads(transport: object) -> None:
+    """Make the connections that httpx's own transport opens from now on keep a call's deadline in every read.
+
+    httpx has no public way to a transport's pool, nor to its network; another transport is left as it is.
+    """
+    pool = getattr(transport, "_pool", None)
+    network = getattr(pool, "_network_backend", None)
+    if network is None:
+        return
+    from ._network import AsyncBounded, Bounded  # noqa: PLC0415 - httpcore is loaded by the pool alone
+
+    if isinstance(network, Bounded | AsyncBounded):
+        return
+    bounded = AsyncBounded(network) if isinstance(transport, httpx.AsyncBaseTransport) else Bounded(network)
+    pool._network_backend = bounded  # type: ignore[union-attr]  # noqa: SLF001 - it has one
 
 
 def wrap_transports(client: httpx.Client | httpx.AsyncClient, wrap: Callable[[Any], Any]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .outcome import Record, Tried, Verdict
 
 logger = logging.getLogger("resilient_client")
+logger.addHandler(logging.NullHandler())  # a program that sets up no logging is not written to
 
 __all__ = ["fields", "gave_up", "note", "stamp", "watch"]
 

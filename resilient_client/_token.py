@@ -142,7 +142,9 @@ class TokenAuth(httpx.Auth):
         lead = min(self._leeway, (token.ends - token.since) / 10)
         return token if self._clock.time() < token.ends - lead else None
 
-    def _steps(self) -> Generator[httpx.Request | _Flight, httpx.Response | None, _Token]:
+    def _steps(
+        self, request: httpx.Request
+    ) -> Generator[httpx.Request | _Flight, httpx.Response | None, _Token]:
         """Lead to a token: yields a request to send, or a flight to wait for. No I/O, and no waiting, of its own."""
         while True:
             with self._lock:
@@ -154,7 +156,7 @@ class TokenAuth(httpx.Auth):
                     flight = self._flight = _Flight()
                     mine = True
             if mine:
-                return (yield from self._sign_in(flight))
+                return (yield from self._sign_in(flight, request))
             yield flight
             if flight.failure is not None:
                 raise flight.failure()
@@ -163,9 +165,11 @@ class TokenAuth(httpx.Auth):
                     if self._flight is flight:
                         self._flight = None
 
-    def _sign_in(self, flight: _Flight) -> Generator[httpx.Request, httpx.Response | None, _Token]:
+    def _sign_in(
+        self, flight: _Flight, request: httpx.Request
+    ) -> Generator[httpx.Request, httpx.Response | None, _Token]:
         try:
-            response = yield self._login_request()
+            response = yield self._login_request(request)
             token = self._token_in(response)
         except GeneratorExit as end:
             # Closed by whoever drove it: because sending failed, or because the task was cancelled.
@@ -193,13 +197,13 @@ class TokenAuth(httpx.Auth):
         for wake in wakers:
             wake()
 
-    def _login_request(self) -> httpx.Request:
+    def _login_request(self, needs_it: httpx.Request) -> httpx.Request:
         login = self._login
-        if isinstance(login, httpx.Request):
-            return HOST.again(login, login.stream)
-        request = login()
+        request = HOST.again(login, login.stream) if isinstance(login, httpx.Request) else login()
         if not isinstance(request, httpx.Request):
             raise TypeError(f"TokenAuth: login returned {type(request).__name__}, not an httpx.Request")
+        if "timeout" in needs_it.extensions:  # a request that is made by hand has none at all
+            request.extensions.setdefault("timeout", needs_it.extensions["timeout"])
         return request
 
     def _token_in(self, response: httpx.Response | None) -> _Token:
@@ -247,7 +251,7 @@ class TokenAuth(httpx.Auth):
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Give the request a token, signing in first where there is none."""
         for last in (False, True):
-            steps = self._steps()
+            steps = self._steps(request)
             try:
                 step = next(steps)
                 while True:
@@ -269,7 +273,7 @@ class TokenAuth(httpx.Auth):
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Give the request a token, signing in first where there is none."""
         for last in (False, True):
-            steps = self._steps()
+            steps = self._steps(request)
             try:
                 step = next(steps)
                 while True:

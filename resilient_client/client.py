@@ -13,6 +13,7 @@ from ._flow.attempt import deadline_seconds
 from ._httpx import wrap_transports
 from .errors import api_error
 from .loading import resolved
+from .outcome import record_of
 from .transport import AsyncResilientTransport, ResilientTransport
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ def _clear_about_proxies() -> Iterator[None]:
             f"{error}. Nothing was sent. A proxy is given as http://host:port, https://host:port or socks5://host:port, in proxy= "
             "or in the variables HTTP_PROXY, HTTPS_PROXY and ALL_PROXY; trust_env=False ignores the variables."
         ) from error
+
+
+def _in_memory(response: httpx.Response) -> bool:
+    """Tell whether reading the response's body needs no network."""
+    record = record_of(response)
+    return record is not None and record.read_whole
 
 
 def _jar_of(client: httpx.Client | httpx.AsyncClient) -> Callable[[httpx.Request, httpx.Response], None]:
@@ -121,7 +128,7 @@ class ResilientClient(httpx.Client):
         if error is None:
             return response
         try:
-            if stream and isinstance(response.stream, httpx.ByteStream):
+            if stream and _in_memory(response):
                 response.read()
         finally:
             response.close()
@@ -170,7 +177,7 @@ class AsyncResilientClient(httpx.AsyncClient):
         if error is None:
             return response
         try:
-            if stream and isinstance(response.stream, httpx.ByteStream):
+            if stream and _in_memory(response):
                 await response.aread()
         finally:
             await response.aclose()

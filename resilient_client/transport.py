@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from functools import partial
 from logging import DEBUG
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,8 +16,8 @@ import httpx
 from . import _log
 from ._drive import adrive, drive
 from ._flow import flow
-from ._flow.attempt import AUTH, OPTIONS, Call, arrive, check_options, deadline_seconds
-from ._httpx import HOST, Shrinking
+from ._flow.attempt import AUTH, HOP, OPTIONS, Call, arrive, check_options, deadline_seconds
+from ._httpx import HOST, AsyncWatched, Shrinking, Watched, bound_reads
 from ._log import logger
 from .clock import SYSTEM, Clock
 from .loading import rulebook
@@ -75,12 +76,15 @@ class _Core:
                 if "deadline" in options:
                     deadline = deadline_seconds(options["deadline"])
             call.auth, call.sign_first, call.until = arrive(request, extensions.get(AUTH), deadline, now)
+            call.travelled = HOP in extensions
         if self.debug or logger.isEnabledFor(DEBUG):
             call.watch = _log.watch(debug=self.debug)
         return call
 
-    def finish(self, call: Call, response: httpx.Response | None) -> httpx.Response:
+    def finish(self, call: Call, request: httpx.Request, response: httpx.Response | None) -> httpx.Response:
         """Hand the caller what the call ended with: the response with its record, or the error with a note."""
+        if call.travelled and not (response is not None and response.has_redirect_location):
+            request.extensions.pop(HOP, None)  # no redirect will follow that must know of this call
         if call.reason != "success":
             _log.gave_up(call)
         if response is None:
@@ -99,6 +103,14 @@ class _Core:
             if isinstance(timeouts, Shrinking):
                 timeouts.release()
         return response
+
+    def broke(self, call: Call, error: Exception) -> None:
+        """Let the error of a body that broke off in the caller's hands tell what the call went through."""
+        if call.reason == "success":
+            call.broke(error, self.clock.monotonic(), self.clock.time())
+            _log.gave_up(call)
+        mark_exception(error, call)
+        error.add_note(_log.note(call))
 
 
 class ResilientTransport(httpx.BaseTransport):
@@ -139,9 +151,13 @@ class ResilientTransport(httpx.BaseTransport):
         """
         core = self.core
         call = core.call(request)
-        return core.finish(
-            call, drive(flow(call), self._inner.handle_request, self.handle_request, core.clock)
-        )
+        if call.until is not None:
+            bound_reads(self._inner)
+        settled = drive(flow(call), self._inner.handle_request, self.handle_request, core.clock, call.until)
+        response = core.finish(call, request, settled)
+        if type(response.stream) is not httpx.ByteStream:
+            response.stream = Watched(response.stream, partial(core.broke, call))  # type: ignore[arg-type]  # sync by its transport
+        return response
 
     def __getattr__(self, name: str) -> Any:
         """Give what the inner transport has: code that looks at its pool or its app finds them."""
@@ -194,9 +210,15 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
         """Send one request, as often as its policy asks. See `ResilientTransport.handle_request`."""
         core, inner = self.core, self._inner
         call = core.call(request)
-        return core.finish(
-            call, await adrive(flow(call), inner.handle_async_request, self.handle_async_request, core.clock)
+        if call.until is not None:
+            bound_reads(inner)
+        settled = await adrive(
+            flow(call), inner.handle_async_request, self.handle_async_request, core.clock, call.until
         )
+        response = core.finish(call, request, settled)
+        if type(response.stream) is not httpx.ByteStream:
+            response.stream = AsyncWatched(response.stream, partial(core.broke, call))  # type: ignore[arg-type]  # async by its transport
+        return response
 
     def __getattr__(self, name: str) -> Any:
         """Give what the inner transport has: code that looks at its pool or its app finds them."""

@@ -84,9 +84,7 @@ class Exchange:
 class Loopback:
     """A server whose every request is answered by `answer`, or by the pages given, in order, the last one for ever."""
 
-    def __init__(
-        self, *pages: bytes | Callable[[Exchange], None], tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, *pages: bytes | Callable[[Exchange], None], tls: ssl.SSLContext | None = None) -> None:
         self._pages = pages
         self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -158,7 +156,9 @@ class Loopback:
         exchange = Exchange(self, peer, number, 0)
         exchange.method, exchange.target, _ = head[0].split(" ", 2)
         exchange.headers = {
-            name.casefold(): value.strip() for name, _, value in (line.partition(":") for line in head[1:]) if name
+            name.casefold(): value.strip()
+            for name, _, value in (line.partition(":") for line in head[1:])
+            if name
         }
         if exchange.headers.get("transfer-encoding", "").casefold() == "chunked":
             while size := int(reader.until(b"\r\n"), 16):
@@ -263,7 +263,10 @@ class Caller:
 
     async def close(self, response: httpx.Response) -> None:
         """Let go of a response."""
-        await _now(response.close() if self.way == "threads" else response.aclose())
+        if self.way == "threads":
+            response.close()
+        else:
+            await response.aclose()
 
 
 async def _now(value: Any) -> Any:

@@ -88,9 +88,9 @@ def flow(call: Call) -> Generator[Step, Told, httpx.Response | None]:  # noqa: C
 
 def _worth_reading(call: Call, response: httpx.Response) -> bool:
     """Tell whether the body of a success may hold what a rule asks for; streams and large bodies are left alone."""
-    return "json" in response.headers.get("Content-Type", "").casefold() and not attempt.longer_than(
-        response, call.rules.body_limit
-    )
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().casefold()
+    is_json = kind == "application/json" or kind.endswith("+json")
+    return is_json and not attempt.longer_than(response, call.rules.body_limit)
 
 
 def _read(call: Call, told: Told, response: httpx.Response | None) -> Reading:
@@ -105,6 +105,7 @@ def _read(call: Call, told: Told, response: httpx.Response | None) -> Reading:
         )
     request = call.request
     content = told.body.content if told.body is not None else None
+    call.read_whole = content is not None
     reading = classify(
         call.rules,
         response.status_code,

@@ -5,12 +5,14 @@ Law of this file: it is judged before the first send, by what the request is, ne
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resilient_client.outcome import Record
+from resilient_client.outcome import Record, Tried
 
+from .classify import network_reading
 from .rulebook import IDEMPOTENT_METHODS, SAFE_METHODS, Pointer, Rulebook
 
 if TYPE_CHECKING:
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from resilient_client.outcome import Tried
 
 __all__ = [
     "AUTH",
@@ -94,6 +95,7 @@ class Call(Record):
     stream: Any = None  # the body once more, for further attempts; None where it cannot be sent twice
     cookies: tuple[bytes, ...] = ()  # the Set-Cookie lines of discarded responses
     error: Exception | None = None  # what the call ended with, where it was no response
+    travelled = False  # its extensions tell its redirects of it
     watch: Callable[[Call, Tried | None, httpx.Response | None], None] | None = None  # told of every attempt
 
     def __init__(self, request: httpx.Request, rules: Rulebook, started: float, setting: Setting) -> None:
@@ -111,6 +113,15 @@ class Call(Record):
     def host(self) -> Host:
         """What knows the HTTP library."""
         return self.setting.host
+
+    def broke(self, error: Exception, at: float, wall: float) -> None:
+        """Note that the body of its success broke off in the caller's hands: the answer is lost, and the work may be done."""
+        reading = network_reading(self.rules, error, sent=True, worth_repeating=False)
+        verdict = dataclasses.replace(reading.verdict, status=self.status)
+        since = self.tried[-1].at + self.tried[-1].wait if self.tried else self.started
+        self.tried = [*self.tried, Tried(reading.rule, verdict, error, at=at, elapsed=max(0.0, at - since))]
+        self.reason, self.ended, self.wall = "not_retryable", at, wall
+        self.maybe_applied = self.maybe_applied or self.leaves_traces()
 
     def option(self, name: str, default: Any = None) -> Any:
         """Give what the caller asked for in the request's extensions."""

@@ -38,7 +38,7 @@ class Refused(NamedTuple):
     reason: Reason
 
 
-def next_wait(  # noqa: C901, PLR0913 - the whole of what a wait depends on
+def next_wait(  # noqa: PLR0913 - the whole of what a wait depends on
     retry: Retry,
     earlier: Sequence[Tried],
     tried: Tried,
@@ -74,23 +74,23 @@ def next_wait(  # noqa: C901, PLR0913 - the whole of what a wait depends on
         return Refused("attempts_exhausted")
     if not base <= longest:  # written so that NaN is too long
         return Refused("wait_too_long")
-    seconds = _jittered(base, spread, chance, asked)
+    room = math.inf
+    if until is not None:
+        room = until - now
+        if base >= room and spread == "add":
+            return Refused("deadline")
+    # Half of what the deadline leaves over belongs to the attempt itself; the crowd spreads over the other half.
+    seconds = _jittered(base, spread, chance, most=(room - base) / 2, hinted=asked is not None)
     if retry.duration is not None:
         seconds = max(min(seconds, left), asked or 0.0)
-    if until is not None:
-        left = until - now
-        if (base if spread == "add" else seconds) >= left:
-            return Refused("deadline")
-        if spread == "add":
-            seconds = min(seconds, (base + left) / 2)  # leave time for the attempt itself
-    return Wait(base, seconds)
+    return Wait(base, seconds) if seconds < room else Refused("deadline")
 
 
-def _jittered(base: float, spread: str, chance: float, asked: float | None) -> float:
+def _jittered(base: float, spread: str, chance: float, *, most: float, hinted: bool) -> float:
     if spread == "full":
         return base * chance
-    if spread == "add" and (base > 0 or asked is not None):
-        return base + chance * (SPREAD * base + SPREAD_SECONDS)
+    if spread == "add" and (base > 0 or hinted):
+        return base + chance * min(SPREAD * base + SPREAD_SECONDS, most)
     return base
 
 

@@ -261,6 +261,6 @@ def test_handler_serves_async_clients_too() -> None:
 def test_unclosed_sandbox_does_not_keep_a_program_alive() -> None:
     """A script that forgets to close its sandbox ends all the same."""
     script = "from resilient_client.sandbox import Sandbox; Sandbox('zerotrace').start()"
-    ended = subprocess.run([sys.executable, "-c", script], timeout=30, check=False)  # noqa: S603 - our own script
+    ended = subprocess.run([sys.executable, "-c", script], timeout=30, check=False)
 
     assert ended.returncode == 0

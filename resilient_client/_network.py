@@ -1,0 +1,132 @@
+"""A deadline that holds on the wire: under it, no single read or write of a connection takes longer than what is left.
+
+httpcore reads a timeout once for a whole phase, so a server that sends a byte now and again never meets it. These wrap the network of
+a connection pool, and ask the clock before each read and each write. Without a deadline they only pass on.
+
+Law of this file: the two halves are the same but for `await`; `tests/test_twins.py` holds them to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+
+from ._httpx import UNTIL, Shrinking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from ssl import SSLContext
+
+__all__ = ["AsyncBounded", "Bounded"]
+
+
+def _within(timeout: float | None) -> float | None:
+    bound = UNTIL.get()
+    if bound is None:
+        return timeout
+    until, clock = bound
+    left = max(until - clock.monotonic(), Shrinking.LEAST)
+    return left if timeout is None else min(timeout, left)
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, _within(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, _within(timeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, _within(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class Bounded(httpcore.NetworkBackend):
+    """A network whose every read and write keeps the deadline of the call under way."""
+
+    def __init__(self, inner: httpcore.NetworkBackend) -> None:
+        self._inner = inner
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect, as the inner network does."""
+        return _Stream(self._inner.connect_tcp(host, port, _within(timeout), local_address, socket_options))
+
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore.NetworkStream:
+        """Connect, as the inner network does."""
+        return _Stream(self._inner.connect_unix_socket(path, _within(timeout), socket_options))
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, as the inner network does."""
+        self._inner.sleep(seconds)
+
+
+class _AsyncStream(httpcore.AsyncNetworkStream):
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._inner.read(max_bytes, _within(timeout))
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._inner.write(buffer, _within(timeout))
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        return _AsyncStream(await self._inner.start_tls(ssl_context, server_hostname, _within(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class AsyncBounded(httpcore.AsyncNetworkBackend):
+    """The same for tasks."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkBackend) -> None:
+        self._inner = inner
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect, as the inner network does."""
+        return _AsyncStream(
+            await self._inner.connect_tcp(host, port, _within(timeout), local_address, socket_options)
+        )
+
+    async def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect, as the inner network does."""
+        return _AsyncStream(await self._inner.connect_unix_socket(path, _within(timeout), socket_options))
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, as the inner network does."""
+        await self._inner.sleep(seconds)

@@ -1,0 +1,71 @@
+"""Every example runs as a reader would run it: alone, from another folder, with warnings as errors and no network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py") if not path.name.startswith("test_"))
+PYTEST_FILES = sorted(path.name for path in EXAMPLES.glob("test_*.py"))
+
+# What each must say: an example that runs and shows nothing would pass otherwise.
+SAYS = {
+    "async_client.py": ["20 of 20 calls succeeded", "sign-ins: 2"],
+    "drop_in.py": [
+        "httpx.Client:     401",
+        "ResilientClient:  200",
+        "orders that exist: 1;",
+        "LIMIT_MAX after 1 attempt",
+    ],
+    "own_policy.py": [
+        "THROTTLED -> LOCK_TIMEOUT -> CREATED",
+        'unknown key "retry.shedule"; did you mean "schedule"?',
+    ],
+}
+
+
+def run(*command: str, folder: Path) -> str:
+    """Run Python in a folder that is not the project's, and give what it printed."""
+    # A proxy that nothing listens on: whatever tried to leave this machine would fail.
+    nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *command],
+        cwd=folder,
+        env={**os.environ, **nowhere, "NO_PROXY": "127.0.0.1,localhost"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_an_example_runs_and_says_what_it_is_about(name: str, tmp_path: Path) -> None:
+    """An example exits with 0 and prints what it shows."""
+    printed = run(str(EXAMPLES / name), folder=tmp_path)
+
+    assert [line for line in SAYS[name] if line not in printed] == []
+
+
+@pytest.mark.parametrize("name", PYTEST_FILES)
+def test_an_example_of_tests_passes(name: str, tmp_path: Path) -> None:
+    """A file that shows how to test passes under pytest, with none of its tests left out."""
+    printed = run("-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / name), folder=tmp_path)
+
+    assert "passed" in printed
+    assert "skipped" not in printed
+
+
+def test_all_examples_are_run() -> None:
+    """Nothing in the folder is left out: each script has its line in SAYS, and there is a file of tests."""
+    assert sorted(SAYS) == SCRIPTS
+    assert PYTEST_FILES == ["test_with_respx.py"]
