@@ -24,7 +24,7 @@ _ZSTD_WINDOW = 8 << 20  # bytes; RFC 8878 3.1.1.1.2 recommends that decoders all
 def inflate(content: bytes, encoding: str, limit: int) -> bytes | None:
     """Decode a whole body by its Content-Encoding header (RFC 9110 8.4).
 
-    None where that cannot be done: the encoding is not known here or its package is not installed, the bytes are not what it says,
+    None where that cannot be done: the coding's package is not installed, the bytes are not what it says,
     there are more than four layers, or a layer would grow past `limit` bytes.
     """
     layers = [
@@ -36,8 +36,8 @@ def inflate(content: bytes, encoding: str, limit: int) -> bytes | None:
         return None
     for name in reversed(layers):
         undo = _LAYERS.get(name)
-        if undo is None:
-            return None
+        if undo is None:  # httpx, too, gives the body of an unknown coding as it is
+            continue
         try:
             content = undo(content, limit + 1)
         except Exception:  # noqa: BLE001 - each package has its own; whatever it is, the body cannot be read

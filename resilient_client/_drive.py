@@ -34,8 +34,10 @@ def _login(request: httpx.Request, step: Sign, clock: Clock) -> httpx.Request:
     """Let a sign-in have the timeouts, and what is left of the deadline, of the request it is made for."""
     if "timeout" not in request.extensions and "timeout" in step.request.extensions:
         request.extensions["timeout"] = step.request.extensions["timeout"]
-    if step.until is not None and OPTIONS not in request.extensions:
-        request.extensions[OPTIONS] = {"deadline": max(step.until - clock.monotonic(), Shrinking.LEAST)}
+    if step.until is not None:
+        left = max(step.until - clock.monotonic(), Shrinking.LEAST)
+        own = request.extensions.get(OPTIONS) or {}
+        request.extensions[OPTIONS] = {**own, "deadline": min(own.get("deadline") or left, left)}
     return request
 
 

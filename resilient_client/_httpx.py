@@ -7,6 +7,7 @@ flow sees httpx only through `HOST`.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -69,6 +70,9 @@ __all__ = ["HOST", "AsyncClientOptions", "AsyncKept", "ClientOptions", "Kept", "
 
 UNTIL: ContextVar[tuple[float, Clock] | None] = ContextVar("until", default=None)
 """When the deadline of the call under way passes (monotonic seconds), and by which clock; see `_network.py`."""
+
+
+_A_FEW = 4  # chunks that may still be in memory when a connection is closed
 
 
 class HttpxHost:
@@ -209,9 +213,13 @@ class AsyncKept(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Let go of the connection."""
+        await self._stream.aclose()
+        # The generators below have to end too, and only running into the closed connection ends all of them.
+        with suppress(Exception):
+            for _ in range(_A_FEW):
+                await anext(self._rest)
         if hasattr(self._rest, "aclose"):
             await self._rest.aclose()
-        await self._stream.aclose()
 
 
 class Watched(httpx.SyncByteStream):

@@ -12,10 +12,10 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .masking import masked_headers, masked_json, one_line, without_secrets
+from .masking import masked_headers, masked_json, one_line, secrets_of, without
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     import httpx
 
@@ -34,15 +34,19 @@ def fields(verdict: Verdict, *, method: str, path: str, wall: float | None) -> d
     """  # noqa: D205 - the list is the summary
     return {
         "timestamp": stamp(wall),
-        "requestId": verdict.request_id,
+        "requestId": _line(verdict.request_id),
         "statusCode": verdict.status,
-        "errorCode": verdict.code if verdict.code is not None else verdict.name,
+        "errorCode": verdict.name if verdict.code is None else _line(verdict.code),
         "errorName": verdict.name,
-        "errorMessage": None if verdict.message is None else one_line(verdict.message),
-        "endpoint": f"{method} {path}",
-        "field": verdict.field,
+        "errorMessage": _line(verdict.message),
+        "endpoint": one_line(f"{method} {path}", 2000),
+        "field": _line(verdict.field),
         "category": verdict.category,
     }
+
+
+def _line(value: Any) -> Any:
+    return one_line(value) if isinstance(value, str) else value
 
 
 def stamp(wall: float | None) -> str | None:
@@ -119,21 +123,26 @@ def _debug(call: Call, tried: Tried | None, response: httpx.Response | None) -> 
     if logger.isEnabledFor(logging.DEBUG):
         _attempt(call, tried)
     request = call.request
+    known = call.secrets | secrets_of(request, call.host.body_of(request))
     query = "?…" if request.url.query else ""
     port = f":{request.url.port}" if request.url.port else ""
     lines = [
         f"--> {request.method} {request.url.scheme}://{request.url.host}{port}{one_line(request.url.path)}{query}"
     ]
-    lines += _header_lines(request.headers)
-    lines += _body_lines(call.host.body_of(request), "(a body that is not in memory)", request.headers)
+    lines += _header_lines(request.headers, known)
+    lines += _body_lines(call.host.body_of(request), "(a body that is not in memory)", known)
     if response is not None:
         lines.append(f"<-- {response.status_code}")
-        lines += _header_lines(response.headers)
+        lines += _header_lines(response.headers, known)
         body = b"".join(response.stream) if type(response.stream).__name__ == "ByteStream" else None  # type: ignore[arg-type]  # a ByteStream is both
         plain = None if body is None else call.host.decoded(response, body, call.rules.body_limit)
-        lines += _body_lines(plain, "(the body is the caller's to read)", request.headers)
+        lines += _body_lines(plain, "(the body is the caller's to read)", known)
     if tried is not None:
-        what = tried.verdict.name if tried.error is None else f"{type(tried.error).__name__}: {tried.error}"
+        what = (
+            tried.verdict.name
+            if tried.error is None
+            else f"{type(tried.error).__name__}: {tried.verdict.message}"
+        )
         then = (
             f"; again in {tried.wait:.3f} s"
             if len(call.tried) and call.reason == "success"
@@ -145,11 +154,11 @@ def _debug(call: Call, tried: Tried | None, response: httpx.Response | None) -> 
     sys.stderr.flush()
 
 
-def _header_lines(headers: httpx.Headers) -> list[str]:
-    return [f"    {name}: {value}" for name, value in masked_headers(headers)]
+def _header_lines(headers: httpx.Headers, known: Collection[str]) -> list[str]:
+    return [f"    {name}: {value}" for name, value in masked_headers(headers, known)]
 
 
-def _body_lines(body: bytes | None, otherwise: str, known: httpx.Headers) -> list[str]:
+def _body_lines(body: bytes | None, otherwise: str, known: Collection[str]) -> list[str]:
     if body is None:
         return [f"    {otherwise}"]
     if not body:
@@ -158,4 +167,4 @@ def _body_lines(body: bytes | None, otherwise: str, known: httpx.Headers) -> lis
         shown = json.dumps(masked_json(json.loads(body)), ensure_ascii=False)
     except (ValueError, RecursionError):
         return [f"    ({len(body)} bytes that are not JSON)"]
-    return [f"    {one_line(without_secrets(shown, known), 2000)}"]
+    return [f"    {one_line(without(shown, known), 2000)}"]

@@ -11,11 +11,12 @@ import json
 import os
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ._flow.attempt import AUTH
+from ._flow.attempt import AUTH, BEGUN, FAILED, OPTIONS
 from ._flow.rulebook import Pointer
 from ._httpx import HOST
 from .clock import SYSTEM, Clock
@@ -42,11 +43,12 @@ class _Token:
 class _Flight:
     """One sign-in under way, and who waits for it."""
 
-    __slots__ = ("done", "failure", "pid", "wakers")
+    __slots__ = ("done", "error", "failure", "pid", "wakers")
 
     def __init__(self) -> None:
         self.pid = os.getpid()  # a forked worker has the flight, and nobody to land it
         self.done = False
+        self.error: Exception | None = None  # what the transport says the sign-in ended with
         self.failure: Callable[[], Exception] | None = None
         self.wakers: list[Callable[[], object]] = []
 
@@ -124,10 +126,10 @@ class TokenAuth(httpx.Auth):
         with self._lock:
             token = self._current
         line = request.headers.get(self._header)
-        if token is None or line is None:
+        if line is None:
             return False
-        if token.line != line:
-            return True  # another caller has renewed it since
+        if token is None or token.line != line:
+            return True  # another caller has called it dead, or renewed it, since
         ends = token.ends if token.ends is not None or lifetime is None else token.since + lifetime
         return ends is not None and now >= ends
 
@@ -169,12 +171,15 @@ class TokenAuth(httpx.Auth):
         self, flight: _Flight, request: httpx.Request
     ) -> Generator[httpx.Request, httpx.Response | None, _Token]:
         try:
-            response = yield self._login_request(request)
+            response = yield self._login_request(request, flight)
+            record = record_of(response)
+            if record is not None:  # the deadline of the call that needs the token began with the sign-in
+                request.extensions.setdefault(BEGUN, record.started)
             token = self._token_in(response)
         except GeneratorExit as end:
             # Closed by whoever drove it: because sending failed, or because the task was cancelled.
-            cause = end.__context__
-            self._land(flight, _again(cause) if isinstance(cause, httpx.TransportError) else None)
+            cause = flight.error or _network_error(end)
+            self._land(flight, _again(cause) if cause is not None else None)
             raise
         except Exception as error:
             self._land(flight, _again(error))
@@ -197,13 +202,17 @@ class TokenAuth(httpx.Auth):
         for wake in wakers:
             wake()
 
-    def _login_request(self, needs_it: httpx.Request) -> httpx.Request:
+    def _login_request(self, needs_it: httpx.Request, flight: _Flight) -> httpx.Request:
         login = self._login
         request = HOST.again(login, login.stream) if isinstance(login, httpx.Request) else login()
         if not isinstance(request, httpx.Request):
             raise TypeError(f"TokenAuth: login returned {type(request).__name__}, not an httpx.Request")
+        request.extensions[FAILED] = partial(setattr, flight, "error")
         if "timeout" in needs_it.extensions:  # a request that is made by hand has none at all
             request.extensions.setdefault("timeout", needs_it.extensions["timeout"])
+        options = needs_it.extensions.get(OPTIONS)
+        if isinstance(options, dict) and "deadline" in options:
+            request.extensions.setdefault(OPTIONS, {"deadline": options["deadline"]})
         return request
 
     def _token_in(self, response: httpx.Response | None) -> _Token:
@@ -239,11 +248,12 @@ class TokenAuth(httpx.Auth):
         request.headers[self._header] = token.line
         request.extensions[AUTH] = self
 
-    def _refused_plainly(self, request: httpx.Request, response: httpx.Response) -> bool:
+    def _refused_plainly(self, request: httpx.Request, response: httpx.Response, once_more: Any) -> bool:
         """Tell whether a plain transport brought a 401 that a new token may cure; a resilient one has seen to it."""
-        if response.status_code != 401 or record_of(response) is not None or HOST.replay(request) is None:
+        if response.status_code != 401 or record_of(response) is not None or once_more is None:
             return False
         self.forget(request)
+        request.stream = once_more
         return True
 
     # ------------------------------------------------------------------- httpx's own two ways, alike but for await
@@ -266,8 +276,9 @@ class TokenAuth(httpx.Auth):
                 self._carry(request, end.value)
             finally:
                 steps.close()
+            once_more = HOST.replay(request)  # judged before it is sent
             response = yield request
-            if last or not self._refused_plainly(request, response):
+            if last or not self._refused_plainly(request, response, once_more):
                 return
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -288,8 +299,9 @@ class TokenAuth(httpx.Auth):
                 self._carry(request, end.value)
             finally:
                 steps.close()
+            once_more = HOST.replay(request)  # judged before it is sent
             response = yield request
-            if last or not self._refused_plainly(request, response):
+            if last or not self._refused_plainly(request, response, once_more):
                 return
 
     def _wait(self, flight: _Flight) -> None:
@@ -332,6 +344,16 @@ def _if_it_runs(call: Callable[[Callable[[], object]], object], wake: Callable[[
         call(wake)
     except RuntimeError:  # its loop has ended, and the task with it (trio's RunFinishedError is one too)
         return
+
+
+def _network_error(end: BaseException) -> httpx.TransportError | None:
+    """Find the network error during which a generator was closed, if that is why."""
+    cause = end.__context__
+    for _ in range(8):
+        if cause is None or isinstance(cause, httpx.TransportError):
+            return cause
+        cause = cause.__context__
+    return None
 
 
 def _again(error: Exception) -> Callable[[], Exception]:

@@ -6,7 +6,6 @@ saying in `renews` what it makes anew ("nonce", "token"). Under a plain httpx tr
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -63,10 +62,17 @@ class HmacAuth(httpx.Auth):
             raise ValueError(
                 "HmacAuth needs a secret: pass the API secret that belongs to the key (is its variable set?)"
             )
-        if digest not in hashlib.algorithms_available:
+        for name, value in (("key", key), ("secret", secret)):
+            if value != value.strip() or (isinstance(value, str) and not value.isprintable()):
+                raise ValueError(
+                    f"HmacAuth: the {name} has white space around it, or holds what no header takes: strip() it where it is read"
+                )
+        try:
+            hmac.new(b"k", b"", digest)
+        except (ValueError, TypeError):
             raise ValueError(
-                f"HmacAuth: hashlib has no digest {digest!r}; sha256 and sha512 are the usual ones"
-            )
+                f"HmacAuth cannot use the digest {digest!r}; sha256 and sha512 are the usual ones"
+            ) from None
         self._key = key
         self._secret = secret.encode() if isinstance(secret, str) else secret
         self._digest = digest

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from . import _log
+from ._httpx import HOST
 from .loading import PolicyError, rulebook
-from .masking import mask, masked_json, one_line, values_without_secrets
+from .masking import mask, masked_json, one_line, secrets_of, values_without
 from .outcome import Outcome, Verdict, record_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class ApiError(httpx.HTTPStatusError):
         *,
         wall: float | None = None,
         problem: str = "",
-        last: httpx.Request | None = None,
+        secrets: frozenset[str] = frozenset(),
     ) -> None:
         self.outcome = outcome
         self.verdict = verdict
@@ -49,18 +50,23 @@ class ApiError(httpx.HTTPStatusError):
         self.retry_after = verdict.retry_after  # seconds, as the server asked when it last answered
         self._wall = wall
         request = response.request
-        # httpx knows the first attempt's request; the last one may have carried a newer token.
-        self._sent = (request,) if last is None or last is request else (request, last)
+        self._secrets = secrets
         self._endpoint = request.method, request.url.path
         super().__init__(problem or self._text(), request=request, response=response)
 
     def _text(self) -> str:
         verdict = self.verdict
-        code = "" if verdict.code is None or verdict.code == verdict.name else f", code {verdict.code}"
-        parts = [f"{self.api} {verdict.name} ({verdict.status}{code}) at {' '.join(self._endpoint)}."]
+        code = (
+            ""
+            if verdict.code is None or verdict.code == verdict.name
+            else f", code {one_line(str(verdict.code))}"
+        )
+        parts = [
+            f"{self.api} {verdict.name} ({verdict.status}{code}) at {one_line(' '.join(self._endpoint))}."
+        ]
         parts += [text for text in (verdict.cause, verdict.remedy) if text]
         if verdict.field:
-            parts.append(f"Field: {verdict.field}.")
+            parts.append(f"Field: {one_line(verdict.field)}.")
         if verdict.message:
             parts.append(f'The API says: "{one_line(verdict.message)}".')
         if verdict.request_id:
@@ -95,10 +101,7 @@ class ApiError(httpx.HTTPStatusError):
             body = self.response.json()
         except Exception:  # noqa: BLE001 - an unread, closed or undecodable body is no reason to fail while reporting one
             return None
-        shown = masked_json(body)
-        for request in self._sent:
-            shown = values_without_secrets(shown, request.headers)
-        return shown
+        return values_without(masked_json(body), self._secrets)
 
     def support_report(self, *, scopes: list[str] | tuple[str, ...] = (), event_id: str | None = None) -> str:
         """Write what a vendor's support asks for, one line each, ready to be pasted into a ticket; no secret is in it.
@@ -149,7 +152,7 @@ def api_error(
     if record is not None and (record.reason != "success" or problem):
         outcome = record.outcome()
         return ApiError(
-            response, outcome.verdict, outcome, wall=record.wall, problem=problem, last=record.request
+            response, outcome.verdict, outcome, wall=record.wall, problem=problem, secrets=record.secrets
         )
     if record is not None:
         return None
@@ -170,11 +173,12 @@ def api_error(
         path=request.url.path,
         now=None,
     )
-    verdict = mask(reading.verdict, request.headers)
+    secrets = secrets_of(request, HOST.body_of(request))
+    verdict = mask(reading.verdict, secrets)
     if verdict.category == "success" and not problem:
         return None
     outcome = Outcome((), verdict, "not_retryable", 0.0, 0.0, maybe_applied=False, api=rules.api)
-    return ApiError(response, verdict, outcome, problem=problem)
+    return ApiError(response, verdict, outcome, problem=problem, secrets=secrets)
 
 
 def raise_for_status(

@@ -115,6 +115,7 @@ class Record:
     maybe_applied = False
     key: str | None = None
     wall: float | None = None  # epoch seconds when the error that ended the call was in
+    secrets: frozenset[str] = frozenset()  # what its requests carried that nobody else may read
     read_whole = False  # the body of the response that ended the call is in memory
 
     def __init__(self, request: httpx.Request, rules: Rulebook, started: float) -> None:

@@ -42,8 +42,8 @@ __all__ = ["Policy", "from_file", "json_schema"]
 class Policy(Table):
     """What one API does when it fails, and what to do about it.
 
-    Made by `load_policy` from a file, or in Python with the same words: `Policy(api="acme", rules=[{"name": …}])`, where `wait` and
-    `stop` also take tenacity's objects.
+    Made by `load_policy` from a file, or in Python with the same words, `Policy.model_validate({"api": "acme", "rules": […]})`, where
+    `wait` and `stop` also take tenacity's objects.
 
     Raises:
         PolicyError: from `load_policy`; a policy made in Python raises pydantic's ValidationError, a ValueError as well.

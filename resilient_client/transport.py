@@ -16,11 +16,12 @@ import httpx
 from . import _log
 from ._drive import adrive, drive
 from ._flow import flow
-from ._flow.attempt import AUTH, HOP, OPTIONS, Call, arrive, check_options, deadline_seconds
+from ._flow.attempt import AUTH, FAILED, HOP, OPTIONS, Call, arrive, check_options, deadline_seconds
 from ._httpx import HOST, AsyncWatched, Shrinking, Watched, bound_reads
 from ._log import logger
 from .clock import SYSTEM, Clock
 from .loading import rulebook
+from .masking import mask_exception
 from .outcome import RECORD, mark_exception
 
 if TYPE_CHECKING:
@@ -93,7 +94,10 @@ class _Core:
                 if call.error is not None
                 else RuntimeError("a call ended with neither answer nor error")
             )
+            if FAILED in request.extensions:
+                request.extensions[FAILED](error)
             mark_exception(error, call)
+            mask_exception(error, call.secrets)
             if call.tried:
                 error.add_note(_log.note(call))
             raise error

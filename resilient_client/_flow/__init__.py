@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resilient_client.masking import mask
+from resilient_client.masking import mask, secrets_of
 from resilient_client.outcome import Tried
 
 from . import amend, attempt
@@ -100,9 +100,10 @@ def _read(call: Call, told: Told, response: httpx.Response | None) -> Reading:
             if told.error is not None
             else RuntimeError("an attempt brought neither answer nor error")
         )
-        return network_reading(
+        reading = network_reading(
             call.rules, error, sent=attempt.lost(error), worth_repeating=attempt.worth_repeating(error)
         )
+        return _masked(call, reading)
     request = call.request
     content = told.body.content if told.body is not None else None
     call.read_whole = content is not None
@@ -115,7 +116,13 @@ def _read(call: Call, told: Told, response: httpx.Response | None) -> Reading:
         path=request.url.path,
         now=told.wall,
     )
-    return reading._replace(verdict=mask(reading.verdict, request.headers))
+    return _masked(call, reading)
+
+
+def _masked(call: Call, reading: Reading) -> Reading:
+    known = secrets_of(call.request, call.host.body_of(call.request))
+    call.secrets |= known
+    return reading._replace(verdict=mask(reading.verdict, known))
 
 
 def _remember(call: Call, told: Told, reading: Reading, sent_at: float) -> Tried:

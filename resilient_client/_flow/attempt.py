@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUTH",
+    "BEGUN",
+    "FAILED",
     "HOP",
     "OPTIONS",
     "Call",
@@ -37,6 +39,10 @@ __all__ = [
 OPTIONS = "resilience"  # the request extension that callers write
 AUTH = "resilience.auth"  # the one in which an auth leaves itself
 HOP = "resilience.hop"  # the one in which a call leaves what its redirects must know
+BEGUN = "resilience.begun"  # the one in which an auth leaves when its sign-in began (monotonic seconds)
+FAILED = (
+    "resilience.failed"  # the one in which an auth leaves who is told of the error that its sign-in ends with
+)
 KNOWN_OPTIONS = frozenset(
     {"policy", "deadline", "retry", "idempotency_key", "idempotent", "override_conflict"}
 )
@@ -181,7 +187,8 @@ def arrive(
     """
     hop = request.extensions.get(HOP)
     if not isinstance(hop, Hop) or hop.owner() is request:
-        until = None if deadline is None else now + deadline
+        begun = min(request.extensions.pop(BEGUN, now), now)
+        until = None if deadline is None else begun + deadline
         if auth is not None or until is not None:
             request.extensions[HOP] = Hop(request, until)
         return auth, False, until
