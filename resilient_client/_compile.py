@@ -217,7 +217,7 @@ def compiled(policy: Policy) -> tables.Rulebook:
         override_value=policy.override.value if policy.override else True,
         should_retry=policy.should_retry,
         default_retry=_server_says_so(backoff),
-        read_statuses=frozenset(index.read),
+        at_once=frozenset(range(100, 400)) - index.read,
         by_code=index.by_code,
         by_status=index.by_status,
     )

@@ -64,15 +64,15 @@ def _late() -> httpx.ReadTimeout:
 # ---------------------------------------------------------------------------------------------------- threads
 
 
-def drive(  # noqa: C901, PLR0912 - one branch for each step that there is
+def drive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each step that there is
     steps: Generator[Step, Told, httpx.Response | None],
     send: Callable[[httpx.Request], httpx.Response],
     sign_in: Callable[[httpx.Request], httpx.Response],
     clock: Clock,
     until: float | None,
+    held: httpx.Response | None,
 ) -> httpx.Response | None:
-    """Carry a flow's steps out in this thread."""
-    held: httpx.Response | None = None
+    """Carry a flow's steps out in this thread; `held` is the response that it opens with, if it has one."""
     bound = None if until is None else UNTIL.set((until, clock))
     try:
         step = next(steps)
@@ -165,15 +165,15 @@ def _sign(step: Sign, sign_in: Callable[[httpx.Request], httpx.Response], clock:
 # ------------------------------------------------------------------------------------------------------ tasks
 
 
-async def adrive(  # noqa: C901, PLR0912 - one branch for each step that there is
+async def adrive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each step that there is
     steps: Generator[Step, Told, httpx.Response | None],
     send: Callable[[httpx.Request], Awaitable[httpx.Response]],
     sign_in: Callable[[httpx.Request], Awaitable[httpx.Response]],
     clock: Clock,
     until: float | None,
+    held: httpx.Response | None,
 ) -> httpx.Response | None:
-    """Carry a flow's steps out in this task."""
-    held: httpx.Response | None = None
+    """Carry a flow's steps out in this task; `held` is the response that it opens with, if it has one."""
     bound = None if until is None else UNTIL.set((until, clock))
     try:
         step = next(steps)

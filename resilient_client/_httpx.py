@@ -214,10 +214,11 @@ class AsyncKept(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         """Let go of the connection."""
         await self._stream.aclose()
-        # The generators below have to end too, and only running into the closed connection ends all of them.
-        with suppress(Exception):
-            for _ in range(_A_FEW):
-                await anext(self._rest)
+        if type(self._stream).__module__.startswith("httpx."):
+            # httpcore's generators below have to end too, and only running into the closed connection ends all of them.
+            with suppress(Exception):
+                for _ in range(_A_FEW):
+                    await anext(self._rest)
         if hasattr(self._rest, "aclose"):
             await self._rest.aclose()
 

@@ -15,8 +15,8 @@ import httpx
 
 from . import _log
 from ._drive import adrive, drive
-from ._flow import flow
-from ._flow.attempt import AUTH, FAILED, HOP, OPTIONS, Call, arrive, check_options, deadline_seconds
+from ._flow import Told, flow
+from ._flow.attempt import AUTH, FAILED, HOP, OPTIONS, Call, arrive, begin, check_options, deadline_seconds
 from ._httpx import HOST, AsyncWatched, Shrinking, Watched, bound_reads
 from ._log import logger
 from .clock import SYSTEM, Clock
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from .policy import Policy
 
 __all__ = ["AsyncResilientTransport", "ResilientTransport"]
+
+
+BYTES = httpx.ByteStream  # a body that is in memory: it cannot break off
 
 
 class _Core:
@@ -65,6 +68,7 @@ class _Core:
         """Make a call of a request: read what its caller asked for, and where it comes from."""
         now = self.clock.monotonic()
         call = Call(request, self.rules, now, self)
+        quick = True
         extensions = request.extensions
         if len(extensions) != 1 or "timeout" not in extensions or self.deadline is not None:
             options = extensions.get(OPTIONS)
@@ -78,14 +82,38 @@ class _Core:
                     deadline = deadline_seconds(options["deadline"])
             call.auth, call.sign_first, call.until = arrive(request, extensions.get(AUTH), deadline, now)
             call.travelled = HOP in extensions
+            quick = call.until is None and not call.sign_first
         if self.debug or logger.isEnabledFor(DEBUG):
             call.watch = _log.watch(debug=self.debug)
+        if quick:
+            begin(call)
+            call.begun = call.request is request
         return call
+
+    def told(self, response: httpx.Response | None, error: Exception | None) -> Told:
+        """Tell a flow what its first attempt brought."""
+        return Told(
+            self.clock.monotonic(), response, error, None, 0.0 if error is None else self.clock.time()
+        )
+
+    def let_through(self, call: Call, response: httpx.Response) -> None:
+        """End a call that succeeded at its first attempt, and of which the policy has nothing to say."""
+        call.status, call.ended = response.status_code, self.clock.monotonic()
+        response.extensions[RECORD] = call
+        if call.travelled:
+            self._forget_travels(call.request, response)
+        if call.watch is not None:
+            call.watch(call, None, response)
+
+    @staticmethod
+    def _forget_travels(request: httpx.Request, response: httpx.Response | None) -> None:
+        if response is None or not response.has_redirect_location:
+            request.extensions.pop(HOP, None)  # no redirect will follow that must know of this call
 
     def finish(self, call: Call, request: httpx.Request, response: httpx.Response | None) -> httpx.Response:
         """Hand the caller what the call ended with: the response with its record, or the error with a note."""
-        if call.travelled and not (response is not None and response.has_redirect_location):
-            request.extensions.pop(HOP, None)  # no redirect will follow that must know of this call
+        if call.travelled:
+            self._forget_travels(request, response)
         if call.reason != "success":
             _log.gave_up(call)
         if response is None:
@@ -153,14 +181,30 @@ class ResilientTransport(httpx.BaseTransport):
             ValueError, TypeError: what the caller asked for in `extensions["resilience"]` cannot be; nothing was sent.
             ApiError: a sign-in that the call needed was refused.
         """
-        core = self.core
+        core, inner = self.core, self._inner
         call = core.call(request)
-        if call.until is not None:
-            bound_reads(self._inner)
-        settled = drive(flow(call), self._inner.handle_request, self.handle_request, core.clock, call.until)
-        response = core.finish(call, request, settled)
-        if type(response.stream) is not httpx.ByteStream:
-            response.stream = Watched(response.stream, partial(core.broke, call))  # type: ignore[arg-type]  # sync by its transport
+        opening: Told | None = None
+        response: httpx.Response | None = None
+        if call.begun:
+            try:
+                response = inner.handle_request(request)
+            except Exception as error:  # noqa: BLE001 - the flow decides what it is
+                opening = core.told(None, error)
+            else:
+                if response.status_code in call.rules.at_once:
+                    core.let_through(call, response)
+                    return response if type(response.stream) is BYTES else self._watched(call, response)
+                opening = core.told(response, None)
+        elif call.until is not None:
+            bound_reads(inner)
+        settled = drive(
+            flow(call, opening), inner.handle_request, self.handle_request, core.clock, call.until, response
+        )
+        return self._watched(call, core.finish(call, request, settled))
+
+    def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
+        if type(response.stream) is not BYTES:
+            response.stream = Watched(response.stream, partial(self.core.broke, call))  # type: ignore[arg-type]  # sync by its transport
         return response
 
     def __getattr__(self, name: str) -> Any:
@@ -214,14 +258,33 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
         """Send one request, as often as its policy asks. See `ResilientTransport.handle_request`."""
         core, inner = self.core, self._inner
         call = core.call(request)
-        if call.until is not None:
+        opening: Told | None = None
+        response: httpx.Response | None = None
+        if call.begun:
+            try:
+                response = await inner.handle_async_request(request)
+            except Exception as error:  # noqa: BLE001 - the flow decides what it is
+                opening = core.told(None, error)
+            else:
+                if response.status_code in call.rules.at_once:
+                    core.let_through(call, response)
+                    return response if type(response.stream) is BYTES else self._watched(call, response)
+                opening = core.told(response, None)
+        elif call.until is not None:
             bound_reads(inner)
         settled = await adrive(
-            flow(call), inner.handle_async_request, self.handle_async_request, core.clock, call.until
+            flow(call, opening),
+            inner.handle_async_request,
+            self.handle_async_request,
+            core.clock,
+            call.until,
+            response,
         )
-        response = core.finish(call, request, settled)
-        if type(response.stream) is not httpx.ByteStream:
-            response.stream = AsyncWatched(response.stream, partial(core.broke, call))  # type: ignore[arg-type]  # async by its transport
+        return self._watched(call, core.finish(call, request, settled))
+
+    def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
+        if type(response.stream) is not BYTES:
+            response.stream = AsyncWatched(response.stream, partial(self.core.broke, call))  # type: ignore[arg-type]  # async by its transport
         return response
 
     def __getattr__(self, name: str) -> Any:

@@ -23,6 +23,20 @@ def test_a_client_has_its_transports_in_two_attributes() -> None:
         assert [type(transport) for transport in client._mounts.values()] == [httpx.HTTPTransport]
 
 
+def test_a_transport_has_a_pool_and_a_pool_a_network() -> None:
+    """`_pool` and `_network_backend`, which `bound_reads` wraps, once."""
+    for transport in (
+        httpx.HTTPTransport(),
+        httpx.AsyncHTTPTransport(),
+        httpx.HTTPTransport(proxy="http://127.0.0.1:9"),
+    ):
+        for _ in range(2):
+            _httpx.bound_reads(transport)
+            network = transport._pool._network_backend
+            assert type(network).__module__ == "resilient_client._network"
+            assert not isinstance(network._inner, type(network))
+
+
 def test_a_stream_of_a_file_keeps_the_file() -> None:
     """`_stream` of the stream that httpx builds for content=file, which `replay` rewinds."""
     file = io.BytesIO(b"abc")

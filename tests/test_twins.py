@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from resilient_client import _drive, _httpx, _token, transport
+from resilient_client import _drive, _httpx, _network, _token, transport
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -78,6 +78,7 @@ def _plain(module: ModuleType, name: str) -> str:
         (_drive, "_aread", "_read"),
         (_drive, "_asign", "_sign"),
         (_token, "async_auth_flow", "sync_auth_flow"),
+        (transport, "handle_async_request", "handle_request"),
     ],
 )
 def test_a_task_and_a_thread_run_the_same_code(module: ModuleType, task: str, thread: str) -> None:
@@ -104,7 +105,15 @@ def test_the_two_transports_have_the_same_methods() -> None:
     assert {_ALIKE.get(name, name) for name in names[1]} == names[0]
 
 
-def test_the_two_kept_bodies_have_the_same_methods() -> None:
-    """Likewise."""
-    names = [set(vars(kind)) for kind in (_httpx.Kept, _httpx.AsyncKept)]
-    assert {_ALIKE.get(name, name) for name in names[1]} == names[0]
+@pytest.mark.parametrize(
+    ("thread", "task"),
+    [
+        (_httpx.Kept, _httpx.AsyncKept),
+        (_httpx.Watched, _httpx.AsyncWatched),
+        (_network.Bounded, _network.AsyncBounded),
+        (_network._Stream, _network._AsyncStream),
+    ],
+)
+def test_whatever_is_there_for_threads_is_there_for_tasks(thread: type, task: type) -> None:
+    """The same methods, by their own names."""
+    assert {_ALIKE.get(name, name) for name in vars(task)} == set(vars(thread))

@@ -36,13 +36,17 @@ NO_LIMIT = 1 << 62  # bytes
 PATIENCE = 10.0  # seconds that reading an error's body may take where there is no deadline
 
 
-def flow(call: Call) -> Generator[Step, Told, httpx.Response | None]:  # noqa: C901 - the whole way, on one screen
+def flow(call: Call, opening: Told | None = None) -> Generator[Step, Told, httpx.Response | None]:  # noqa: C901 - the whole way, on one screen
     """Lead one call from its first attempt to its end: return its response, or None and leave the error in `call.error`.
+
+    `opening` is what the first attempt brought, where it has been made already: a driver may send what `begin` has judged, and need
+    not come here at all when the answer is one that the policy lets through at once (`Rulebook.at_once`).
 
     Raises:
         ValueError, TypeError: the caller's idempotency key cannot be used. Nothing has been asked for yet.
     """
-    attempt.begin(call)
+    if opening is None:
+        attempt.begin(call)
     sent_at = call.started
     refused: httpx.Request | None = None
     signing = call.sign_first
@@ -52,11 +56,12 @@ def flow(call: Call) -> Generator[Step, Told, httpx.Response | None]:  # noqa: C
             if told.error is not None:
                 return _settle(call, "cannot_change", told, None)
             sent_at = told.at
-        told = yield Send(call.request, call.until)
+        told = opening if opening is not None else (yield Send(call.request, call.until))
+        opening = None
         response = told.response
         if response is not None:
-            if response.status_code < 400 and not (
-                response.status_code in call.rules.read_statuses and _worth_reading(call, response)
+            if response.status_code in call.rules.at_once or (
+                response.status_code < 400 and not _worth_reading(call, response)
             ):
                 return _succeed(call, told, response)
             # The answer to a HEAD has no body, whatever length it names.

@@ -101,6 +101,7 @@ class Call(Record):
     stream: Any = None  # the body once more, for further attempts; None where it cannot be sent twice
     cookies: tuple[bytes, ...] = ()  # the Set-Cookie lines of discarded responses
     error: Exception | None = None  # what the call ended with, where it was no response
+    begun = False  # `begin` has judged it, and the caller's own request can be sent as it is
     travelled = False  # its extensions tell its redirects of it
     watch: Callable[[Call, Tried | None, httpx.Response | None], None] | None = None  # told of every attempt
 
@@ -234,14 +235,17 @@ def deadline_seconds(value: object) -> float | None:
     return float(value)
 
 
-def begin(call: Call) -> None:
+def begin(call: Call) -> None:  # noqa: C901 - a key may come in four ways
     """Judge what the call can do, and give it its idempotency key, where it brings one or the policy makes one.
 
     Raises:
         ValueError: the caller's key is one that the policy forbids. Nothing has been sent.
     """
-    request, idempotency = call.request, call.rules.idempotency
-    call.stream = call.host.replay(request)
+    request = call.request
+    call.stream = call.setting.host.replay(request)
+    if call.options is None and request.method in SAFE_METHODS:
+        return  # it changes nothing, so there is nothing to keep from happening twice
+    idempotency = call.rules.idempotency
     wanted = call.option("idempotency_key")
     if wanted is not None:
         key = _checked(call, wanted)

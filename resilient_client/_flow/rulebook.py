@@ -235,7 +235,7 @@ class Rulebook:
     override_value: Any = True
     should_retry: str | None = None
     default_retry: Retry | None = None  # for replies whose only word is should_retry
-    read_statuses: frozenset[int] = frozenset()  # successes whose bodies a rule asks for
+    at_once: frozenset[int] = frozenset(range(100, 400))  # statuses that no rule has anything to say of
     by_code: Mapping[Code, Sequence[Entry]] = dataclasses.field(default_factory=dict)
     by_status: Mapping[int | None, Sequence[Entry]] = dataclasses.field(
         default_factory=dict

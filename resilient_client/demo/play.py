@@ -89,8 +89,8 @@ class Stage:
                         self._always[call.name] = call.always
                 if scene.site not in self.sandboxes:
                     self._open_site(scene.site, opening)
-            self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="caller")
-            opening.callback(self._pool.shutdown, cancel_futures=True)
+            self._callers = ThreadPoolExecutor(THREADS, thread_name_prefix="caller")
+            opening.callback(self._callers.shutdown, cancel_futures=True)
             opening.callback(self.clock.stop)  # first of all: nobody sleeps on while the rest is closed
             self._open = opening.pop_all()
         return self
@@ -118,7 +118,7 @@ class Stage:
         """Play all scenes at once, and give each call when it has ended."""
         for site, api in self.sandboxes.items():
             if site.meanwhile is not None:
-                self._pool.submit(self._guard, site.meanwhile, api.state, self.clock)
+                self._callers.submit(self._guard, site.meanwhile, api.state, self.clock)
         for scene in self.scenes:
             if scene.first:
                 self._begin(scene)
@@ -134,7 +134,7 @@ class Stage:
 
     def _begin(self, scene: Scene) -> None:
         for story in scene.stories:
-            self._pool.submit(self._guard, self._tell, scene, story)
+            self._callers.submit(self._guard, self._tell, scene, story)
 
     def _await_arrival(self, scene: Scene) -> None:
         """Wait until the server has seen every call of the scene, or one of the threads has failed."""
