@@ -68,6 +68,7 @@ class Policy(Table):
     rules: list[Rule] = Field(default_factory=list)
 
     _rulebook: Rulebook | None = PrivateAttr(None)
+    _inherited: frozenset[str] = PrivateAttr(frozenset())
 
     @model_validator(mode="before")
     @classmethod
@@ -106,6 +107,11 @@ class Policy(Table):
         return self
 
     @property
+    def own_rules(self) -> list[Rule]:
+        """The rules that the policy's file states itself, without those of the policy that it extends."""
+        return [rule for rule in self.rules if rule.name not in self._inherited]
+
+    @property
     def rulebook(self) -> Rulebook:
         """The compiled form that transports use."""
         if self._rulebook is None:
@@ -129,9 +135,15 @@ def from_file(path: Path, chain: tuple[Path, ...] = ()) -> Policy:
     """
     data = _read(path)
     try:
-        return Policy.model_validate(data, context={"folder": path.parent, "chain": (*chain, path.resolve())})
+        policy = Policy.model_validate(
+            data, context={"folder": path.parent, "chain": (*chain, path.resolve())}
+        )
     except ValidationError as error:
         raise PolicyError(explained(path, data, error, Policy.model_fields)) from None
+    if policy.extends:
+        own = {rule.get("name") for rule in data.get("rules", ())}
+        policy._inherited = frozenset(rule.name for rule in policy.rules if rule.name not in own)  # noqa: SLF001 - made here
+    return policy
 
 
 def _read(path: Path) -> dict[str, Any]:
