@@ -257,7 +257,9 @@ def test_a_policy_error_is_a_value_error() -> None:
 def test_a_policy_made_in_python_is_checked_as_well() -> None:
     """The same words, the same checks."""
     with pytest.raises(ValueError, match="exclude each other"):
-        Policy.model_validate({"api": "acme", "rules": [{"name": "A", "retry": {"schedule": [1], "wait": 1}}]})
+        Policy.model_validate(
+            {"api": "acme", "rules": [{"name": "A", "retry": {"schedule": [1], "wait": 1}}]}
+        )
 
 
 # -------------------------------------------------------------------------------------------------------------- extends
