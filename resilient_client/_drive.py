@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from ._deadline import UNTIL, Shrinking
 from ._flow import Body, Discard, Read, Send, Sign, Sleep, Told
 from ._flow.attempt import OPTIONS, longer_than
-from ._httpx import UNTIL, AsyncKept, Kept, Shrinking
+from ._httpx import AsyncKept, Kept
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator

@@ -6,9 +6,7 @@ flow sees httpx only through `HOST`.
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import httpx
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
         QueryParamTypes,
         TimeoutTypes,
     )
-
-    from .clock import Clock
 
 
 class _Options(TypedDict, total=False):
@@ -66,11 +62,7 @@ class AsyncClientOptions(_Options, total=False):
     transport: httpx.AsyncBaseTransport | None
 
 
-__all__ = ["HOST", "AsyncClientOptions", "AsyncKept", "ClientOptions", "Kept", "Shrinking", "wrap_transports"]
-
-UNTIL: ContextVar[tuple[float, Clock] | None] = ContextVar("until", default=None)
-"""When the deadline of the call under way passes (monotonic seconds), and by which clock; see `_network.py`."""
-
+__all__ = ["HOST", "AsyncClientOptions", "AsyncKept", "ClientOptions", "Kept", "wrap_transports"]
 
 _A_FEW = 4  # chunks that may still be in memory when a connection is closed
 
@@ -260,41 +252,6 @@ class AsyncWatched(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         """Let go of the connection."""
         await self._stream.aclose()
-
-
-class Shrinking(dict[str, float | None]):
-    """The timeouts of an attempt under a deadline: each is what was asked for, or what is left, whichever is less.
-
-    The connection reads them when each phase begins, so a phase that begins late gets less.
-    """
-
-    LEAST = 0.001  # seconds: 0 would mean "do not block" to a socket
-
-    def __init__(self, given: dict[str, float | None], until: float, clock: Clock) -> None:
-        self.given: dict[str, float | None] = given.given if isinstance(given, Shrinking) else dict(given)
-        self._until = until
-        self._clock = clock
-        super().__init__({name: self._least(name) for name in ("connect", "read", "write", "pool")})
-
-    def _least(self, name: str) -> float | None:
-        own = self.given.get(name)
-        left = self._until - self._clock.monotonic()
-        if left == math.inf:
-            return own
-        left = max(left, self.LEAST)
-        return left if own is None else min(own, left)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Give a timeout in seconds, as of now."""
-        return self._least(name) if name in self else default
-
-    def __getitem__(self, name: str) -> float | None:
-        return self._least(name)
-
-    def release(self) -> None:
-        """Give the caller's own timeouts from now on: the deadline was met, and what is left to read is the caller's."""
-        self._until = math.inf
-        self.update(self.given)
 
 
 def bound_reads(transport: object) -> None:

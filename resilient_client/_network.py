@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpcore
 
-from ._httpx import UNTIL, Shrinking
+from ._deadline import UNTIL, Shrinking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

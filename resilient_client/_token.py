@@ -19,6 +19,7 @@ import httpx
 from ._flow.attempt import AUTH, BEGUN, FAILED, OPTIONS
 from ._flow.rulebook import Pointer
 from ._httpx import HOST
+from ._wake import from_any_thread
 from .clock import SYSTEM, Clock
 from .errors import api_error
 from .outcome import record_of
@@ -316,34 +317,13 @@ class TokenAuth(httpx.Auth):
         import anyio  # noqa: PLC0415 - only who has to wait pays for it
 
         landed = anyio.Event()
-        wake = _from_any_thread(landed)
+        wake = from_any_thread(landed)
         with self._lock:
             if flight.done:
                 return
             flight.wakers.append(wake)
         with anyio.move_on_after(_TURN):
             await landed.wait()
-
-
-def _from_any_thread(landed: Any) -> Callable[[], object]:
-    """Make a waker for this task that a thread, or another event loop, may call."""
-    import asyncio  # noqa: PLC0415 - as above
-
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        import trio  # noqa: PLC0415 - the task runs under it
-
-        token = trio.lowlevel.current_trio_token()
-        return lambda: _if_it_runs(token.run_sync_soon, landed.set)
-    return lambda: _if_it_runs(loop.call_soon_threadsafe, landed.set)
-
-
-def _if_it_runs(call: Callable[[Callable[[], object]], object], wake: Callable[[], object]) -> None:
-    try:
-        call(wake)
-    except RuntimeError:  # its loop has ended, and the task with it (trio's RunFinishedError is one too)
-        return
 
 
 def _network_error(end: BaseException) -> httpx.TransportError | None:

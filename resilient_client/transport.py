@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 
 from . import _log
+from ._deadline import Shrinking
 from ._drive import adrive, drive
 from ._flow import Told, flow
 from ._flow.attempt import AUTH, FAILED, HOP, OPTIONS, Call, arrive, begin, check_options, deadline_seconds
-from ._httpx import HOST, AsyncWatched, Shrinking, Watched, bound_reads
+from ._httpx import HOST, AsyncWatched, Watched, bound_reads
 from ._log import logger
 from .clock import SYSTEM, Clock
 from .loading import rulebook

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .attempt import headers_set_by, with_field
+from .attempt import headers_set_by
+from .key import with_field
 
 if TYPE_CHECKING:
     import httpx

@@ -1,0 +1,50 @@
+"""What is left of a call's time, for whoever asks: the timeouts of an attempt, and every read and write of a connection."""
+
+from __future__ import annotations
+
+import math
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .clock import Clock
+
+__all__ = ["UNTIL", "Shrinking"]
+
+UNTIL: ContextVar[tuple[float, Clock] | None] = ContextVar("until", default=None)
+"""When the deadline of the call under way passes (monotonic seconds), and by which clock; `_network.py` asks."""
+
+
+class Shrinking(dict[str, float | None]):
+    """The timeouts of an attempt under a deadline: each is what was asked for, or what is left, whichever is less.
+
+    The connection reads them when each phase begins, so a phase that begins late gets less.
+    """
+
+    LEAST = 0.001  # seconds: 0 would mean "do not block" to a socket
+
+    def __init__(self, given: dict[str, float | None], until: float, clock: Clock) -> None:
+        self.given: dict[str, float | None] = given.given if isinstance(given, Shrinking) else dict(given)
+        self._until = until
+        self._clock = clock
+        super().__init__({name: self._least(name) for name in ("connect", "read", "write", "pool")})
+
+    def _least(self, name: str) -> float | None:
+        own = self.given.get(name)
+        left = self._until - self._clock.monotonic()
+        if left == math.inf:
+            return own
+        left = max(left, self.LEAST)
+        return left if own is None else min(own, left)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Give a timeout in seconds, as of now."""
+        return self._least(name) if name in self else default
+
+    def __getitem__(self, name: str) -> float | None:
+        return self._least(name)
+
+    def release(self) -> None:
+        """Give the caller's own timeouts from now on: the deadline was met, and what is left to read is the caller's."""
+        self._until = math.inf
+        self.update(self.given)
