@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -23,11 +22,13 @@ from resilient_client.cli import main
 from resilient_client.demo import ScaledClock, perform
 from resilient_client.demo._clock import StoppedError
 from resilient_client.demo.scenes import SCENES, marker
+from resilient_client.loading import folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from resilient_client.sandbox import Sandbox, Zerotrace
 
-ROOT = Path(__file__).parent.parent
 SPEED = "50"
 DOCUMENTED = [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 99]  # the vendor's list, but for the reserved 9
 CALLS = [call for scene in SCENES for call in scene.calls()]
@@ -299,7 +300,7 @@ def test_schema_is_the_one_beside_the_policies() -> None:
     done = CliRunner().invoke(main, ["schema"])
 
     assert done.exit_code == 0
-    assert (ROOT / "policies" / "policy.schema.json").read_text(encoding="utf-8") == done.stdout
+    assert (folder() / "policy.schema.json").read_text(encoding="utf-8") == done.stdout
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
