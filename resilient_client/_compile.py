@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ._flow import rulebook as tables
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from .outcome import Verdict
     from .policy import Policy
 
-__all__ = ["compiled", "verdict_on"]
+__all__ = ["compiled", "statuses", "verdict_on"]
 
 RETRIES = 4  # where a rule says "retry" and no number: five attempts in all
 
@@ -136,7 +137,8 @@ def _retry(given: words.Retry, backoff: words.Backoff) -> tables.Retry:
     )
 
 
-def _statuses(given: Any) -> Iterator[int]:
+def statuses(given: Any) -> Iterator[int]:
+    """List the statuses that a `when` names, classes spelt out."""
     for status in _several(given):
         if isinstance(status, int):
             yield status
@@ -154,11 +156,11 @@ class _Index:
         self.read: set[int] = set()
 
     def add(self, place: int, rule: tables.Rule, when: words.When, codes: Any) -> None:
-        statuses = frozenset(_statuses(when.status))
+        named = frozenset(statuses(when.status))
         code = when.code if codes is None else codes
-        self.read |= {status for status in statuses if status < 400}
+        self.read |= {status for status in named if status < 400}
         clause = tables.Clause(
-            statuses=statuses if code is not None and statuses else None,
+            statuses=named if code is not None and named else None,
             headers=tuple(when.headers.items()),
             body=tuple((tables.Pointer(pointer), value) for pointer, value in when.body.items()),
             routes=tables.Routes(_several(when.route)) if when.route is not None else None,
@@ -168,7 +170,7 @@ class _Index:
             for one in _several(code):
                 self.by_code.setdefault(one, []).append(entry)
             return
-        for status in statuses or (None,):
+        for status in named or (None,):
             self.by_status.setdefault(status, []).append(entry)
 
 
@@ -205,8 +207,8 @@ def compiled(policy: Policy) -> tables.Rulebook:
             header=idempotency.header,
             field=_pointer(idempotency.field),
             quoted=idempotency.quoted,
-            shortest=idempotency.length[0],
-            longest=idempotency.length[1],
+            shortest=idempotency.length[0] if idempotency.length else 0,
+            longest=idempotency.length[1] if idempotency.length else sys.maxsize,
             routes=tables.Routes(idempotency.routes),
         ),
         longest_wait=policy.limits.wait,

@@ -21,6 +21,7 @@ class Shrinking(dict[str, float | None]):
     The connection reads them when each phase begins, so a phase that begins late gets less.
     """
 
+    MOST = 1e6  # seconds: what is further away bounds nothing, and some clocks do not take it
     LEAST = 0.001  # seconds: 0 would mean "do not block" to a socket
 
     def __init__(self, given: dict[str, float | None], until: float, clock: Clock) -> None:
@@ -32,7 +33,7 @@ class Shrinking(dict[str, float | None]):
     def _least(self, name: str) -> float | None:
         own = self.given.get(name)
         left = self._until - self._clock.monotonic()
-        if left == math.inf:
+        if left >= self.MOST:
             return own
         left = max(left, self.LEAST)
         return left if own is None else min(own, left)

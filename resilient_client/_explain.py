@@ -57,7 +57,9 @@ def _place(data: Any, detail: ErrorDetails) -> tuple[str, str]:
     return rule, ".".join(parts)
 
 
-def _mend(place: str, detail: ErrorDetails, known: Iterable[str]) -> str:
+def _mend(  # noqa: PLR0911 - one sentence for each kind of mistake
+    place: str, detail: ErrorDetails, known: Iterable[str]
+) -> str:
     kind, got = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
         name = place.rpartition(".")[2]
@@ -79,6 +81,11 @@ def _mend(place: str, detail: ErrorDetails, known: Iterable[str]) -> str:
     if kind in limits:
         sign, name = limits[kind]
         return f"{place} must be {sign} {detail.get('ctx', {}).get(name)} (got {got!r})"
+    last = place.rpartition(".")[2]
+    if kind == "list_type" and last in {"rules", "examples", "pace"}:
+        return f"{place} is a list of tables: write [[{last}]], with two brackets on each side"
+    if kind in {"model_type", "dict_type"}:
+        return f"{place} is a table: {last} = {{ … }} (got {got!r})"
     message = detail["msg"]
     return f"{place}: {message[:1].lower()}{message[1:]} (got {got!r})"
 

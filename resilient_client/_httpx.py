@@ -117,7 +117,9 @@ class HttpxHost:
 
     def with_cookies(self, response: httpx.Response, lines: tuple[bytes, ...]) -> None:
         """Put the Set-Cookie lines of earlier responses before the response's own, so that its own win."""
-        response.headers = httpx.Headers([*((b"Set-Cookie", line) for line in lines), *response.headers.raw])
+        own = {value for name, value in response.headers.raw if name.lower() == b"set-cookie"}
+        missing = [(b"Set-Cookie", line) for line in dict.fromkeys(lines) if line not in own]
+        response.headers = httpx.Headers([*missing, *response.headers.raw])
 
 
 HOST = HttpxHost()

@@ -66,7 +66,8 @@ def _attempt(call: Call, tried: Tried | None, _response: httpx.Response | None =
     request, rules = call.request, call.rules
     number, path = len(call.tried) + (tried is None), one_line(request.url.path)
     if tried is None:
-        logger.debug(
+        _emit(
+            logging.DEBUG,
             "%s: %s %s attempt %d -> %d",
             rules.api, request.method, path, number, call.status,
             extra={"api": rules.api, "endpoint": f"{request.method} {path}", "statusCode": call.status,
@@ -74,13 +75,22 @@ def _attempt(call: Call, tried: Tried | None, _response: httpx.Response | None =
         )  # fmt: skip
         return
     verdict = tried.verdict
-    logger.debug(
-        "%s: %s %s attempt %d -> %s, next in %.3f s%s",
-        rules.api, request.method, path, number, _what(verdict, tried.error), tried.wait,
+    _emit(
+            logging.DEBUG,
+        "%s: %s %s attempt %d -> %s%s%s",
+        rules.api, request.method, path, number, _what(verdict, tried.error),
+        f", next in {tried.wait:.3f} s" if call.reason == "success" else "",
         f" with a fresh {', '.join(tried.change)}" if tried.change else "",
-        extra=fields(verdict, method=request.method, path=path, wall=None)
+        extra=fields(verdict, method=request.method, path=path, wall=call.clock.time() if call.clock is not None else None)
         | {"api": rules.api, "attempt": number, "wait": tried.wait},
     )  # fmt: skip
+
+
+def _emit(level: int, message: str, *values: object, extra: dict[str, Any]) -> None:
+    try:
+        logger.log(level, message, *values, extra=extra, stacklevel=2)
+    except KeyError:  # a program whose own record factory sets one of these names
+        logger.log(level, message, *values, stacklevel=2)
 
 
 def _what(verdict: Verdict, error: Exception | None) -> str:
@@ -95,7 +105,8 @@ def gave_up(record: Record) -> None:
         return
     last = record.tried[-1]
     method, path = record.request.method, one_line(record.request.url.path)
-    logger.warning(
+    _emit(
+        logging.WARNING,
         "%s: %s %s failed with %s after %d attempt(s): %s",
         record.rules.api, method, path, _what(last.verdict, last.error), len(record.tried), record.reason,
         extra=fields(last.verdict, method=method, path=path, wall=record.wall)

@@ -27,6 +27,8 @@ def _within(timeout: float | None) -> float | None:
         return timeout
     until, clock = bound
     left = max(until - clock.monotonic(), Shrinking.LEAST)
+    if left >= Shrinking.MOST:
+        return timeout
     return left if timeout is None else min(timeout, left)
 
 

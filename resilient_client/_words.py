@@ -6,6 +6,7 @@ people in `docs/policy-format.md`.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -158,10 +159,11 @@ class Idempotency(Table):
     """A field of the JSON body that holds the key."""
     quoted: bool = False
     """Send the key as a structured-field string, in double quotes."""
-    length: Annotated[
-        tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], Strict(strict=False)
-    ] = (1, 255)
-    """The shortest and the longest key, in characters."""
+    length: (
+        Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], Strict(strict=False)]
+        | None
+    ) = None
+    """The shortest and the longest key, in characters; left out: any."""
     routes: list[Route] = []
     """Where a key is made for every call that brings none."""
 
@@ -184,6 +186,14 @@ class Override(Table):
 
     field: Pointer
     value: Any = True
+
+    @model_validator(mode="after")
+    def _can_be_sent(self) -> Self:
+        try:
+            json.dumps(self.value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError(f"value must be something that JSON can say (got {self.value!r})") from None
+        return self
 
 
 class Backoff(Table):
@@ -283,6 +293,11 @@ class Retry(Table):
             raise ValueError(
                 f"retries = {self.retries} is more than the {len(self.schedule)} waits of the schedule: "
                 "add waits, or leave retries out"
+            )
+        endless = self.wait == 0 or (self.backoff is not None and self.backoff.first == 0)
+        if self.duration is not None and self.retries is None and endless:
+            raise ValueError(
+                f"for = {self.duration:g} with no wait would send without a pause: give a wait above 0, or retries"
             )
         if self.stop is not None and (self.retries is not None or self.duration is not None):
             raise ValueError("stop replaces retries and for: keep one")

@@ -63,7 +63,7 @@ class HmacAuth(httpx.Auth):
                 "HmacAuth needs a secret: pass the API secret that belongs to the key (is its variable set?)"
             )
         for name, value in (("key", key), ("secret", secret)):
-            if value != value.strip() or (isinstance(value, str) and not value.isprintable()):
+            if isinstance(value, str) and (value != value.strip() or not value.isprintable()):
                 raise ValueError(
                     f"HmacAuth: the {name} has white space around it, or holds what no header takes: strip() it where it is read"
                 )

@@ -103,7 +103,9 @@ class ApiError(httpx.HTTPStatusError):
             return None
         return values_without(masked_json(body), self._secrets)
 
-    def support_report(self, *, scopes: list[str] | tuple[str, ...] = (), event_id: str | None = None) -> str:
+    def support_report(
+        self, *, scopes: str | list[str] | tuple[str, ...] = (), event_id: str | None = None
+    ) -> str:
         """Write what a vendor's support asks for, one line each, ready to be pasted into a ticket; no secret is in it.
 
         Args:
@@ -123,7 +125,7 @@ class ApiError(httpx.HTTPStatusError):
             "request id": verdict.request_id,
             "event_id": event_id,
             "idempotency_key": outcome.idempotency_key,
-            "key scopes": ", ".join(scopes) or None,
+            "key scopes": (scopes if isinstance(scopes, str) else ", ".join(scopes)) or None,
             "answered at (UTC)": _log.stamp(self._wall),
             "first sent at (UTC)": _log.stamp(None if self._wall is None else self._wall - outcome.elapsed),
             "attempts": "; ".join(
@@ -192,6 +194,10 @@ def raise_for_status(
         ApiError: the response is an error.
         RuntimeError: the response has no request, which httpx's own `raise_for_status` asks for too.
     """
+    record = record_of(response)
+    in_memory = record is not None and record.read_whole and isinstance(response.stream, httpx.SyncByteStream)
+    if in_memory and not response.is_stream_consumed and not response.is_closed:
+        response.read()  # so that the error can show it
     error = api_error(response, policy=policy)
     if error is not None:
         raise error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -35,10 +36,41 @@ __all__ = [
 
 MASK = "***"
 
-_SECRET_NAME = re.compile(
-    r"auth|cookie|secret|token|passw|credential|signature|x-api-|api[-_]?key|apikey|\bkey\b|sign$|nonce|otp|session|jwt",
-    re.IGNORECASE,
+_SECRET_WORDS = frozenset(
+    [
+        "auth",
+        "authorization",
+        "authentication",
+        "cookie",
+        "cookie2",
+        "secret",
+        "secrets",
+        "token",
+        "tokens",
+        "password",
+        "passwords",
+        "passwd",
+        "passphrase",
+        "pwd",
+        "credential",
+        "credentials",
+        "signature",
+        "signatures",
+        "sign",
+        "nonce",
+        "otp",
+        "session",
+        "sessionid",
+        "jwt",
+        "apikey",
+        "bearer",
+        "key",
+    ]
 )
+_SECRET_PARTS = re.compile(
+    r"secret|passw|token|apikey|api[-_]key|credential|signature|^x-api-", re.IGNORECASE
+)
+_WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
 _NOT_SECRET = frozenset(
     {"idempotency-key", "idempotency_key", "www-authenticate", "proxy-authenticate", "x-api-version"}
 )
@@ -48,7 +80,11 @@ _SHORTEST = 6  # characters: what is shorter is no secret worth the name, and wo
 
 def is_secret(name: str) -> bool:
     """Tell whether a header's (or a body field's) value is one that logs must not show."""
-    return name.casefold() not in _NOT_SECRET and _SECRET_NAME.search(name) is not None
+    if name.casefold() in _NOT_SECRET:
+        return False
+    return _SECRET_PARTS.search(name) is not None or not _SECRET_WORDS.isdisjoint(
+        word.casefold() for word in _WORDS.findall(name)
+    )
 
 
 def masked_headers(headers: httpx.Headers, known: Collection[str] = ()) -> list[tuple[str, str]]:
@@ -75,6 +111,8 @@ def masked_json(value: Any, depth: int = 0) -> Any:
         }
     if isinstance(value, list):
         return [masked_json(inner, depth + 1) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # Python's JSON reads NaN and Infinity, and nobody else's does
     return value
 
 

@@ -129,6 +129,10 @@ class Record:
         """The transport's clock, for an auth that must judge by it."""
         return None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes, on an exception, as the outcome that it stands for."""
+        return _as_it_is, (self.outcome(),)
+
     def outcome(self) -> Outcome:
         """Freeze what happened."""
         attempts = [_attempt(number, tried) for number, tried in enumerate(self.tried, start=1)]
@@ -152,6 +156,10 @@ class Record:
             idempotency_key=self.key,
             api=self.rules.api,
         )
+
+
+def _as_it_is(outcome: Outcome) -> Outcome:
+    return outcome
 
 
 def _attempt(number: int, tried: Tried) -> Attempt:
@@ -190,10 +198,12 @@ def outcome_of(source: object) -> Outcome:
     Raises:
         LookupError: it did not come through a resilient transport, so there is nothing to tell.
     """
-    ready = getattr(source, "outcome", None)
-    if isinstance(ready, Outcome):
-        return ready
-    record = record_of(source)
+    # An ApiError has its outcome; an exception that was pickled has what is left of its record.
+    for ready in (getattr(source, "outcome", None), getattr(source, _EXCEPTION_RECORD, None)):
+        if isinstance(ready, Outcome):
+            return ready
+    # httpx's own HTTPStatusError knows the response that it is about.
+    record = record_of(source) or record_of(getattr(source, "response", None))
     if record is None:
         raise LookupError(
             f"this {type(source).__name__} did not come through a resilient transport; "

@@ -67,7 +67,8 @@ class Policy(Table):
     """Other codes for named rules."""
     rules: list[Rule] = Field(default_factory=list)
 
-    _rulebook: Rulebook | None = PrivateAttr(None)
+    # With the policy that it was compiled from: a copy takes its private attributes along.
+    _rulebook: tuple[int, Rulebook] | None = PrivateAttr(None)
     _inherited: frozenset[str] = PrivateAttr(frozenset())
 
     @model_validator(mode="before")
@@ -102,7 +103,7 @@ class Policy(Table):
                     f'rule "{rule.name}" has a wait of {longest:g} s, over the longest allowed, {self.limits.wait:g} s: '
                     "shorten it, or raise limits.wait"
                 )
-        if self.idempotency.length[0] > self.idempotency.length[1]:
+        if self.idempotency.length and self.idempotency.length[0] > self.idempotency.length[1]:
             raise ValueError("idempotency.length is [shortest, longest]: swap the two")
         return self
 
@@ -114,9 +115,15 @@ class Policy(Table):
     @property
     def rulebook(self) -> Rulebook:
         """The compiled form that transports use."""
-        if self._rulebook is None:
-            self._rulebook = _compile.compiled(self)
-        return self._rulebook
+        if self._rulebook is None or self._rulebook[0] != id(self):
+            self._rulebook = id(self), _compile.compiled(self)
+        return self._rulebook[1]
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave the compiled form out: it is made again where it is needed."""
+        state = super().__getstate__()
+        private = state.get("__pydantic_private__") or {}
+        return {**state, "__pydantic_private__": {**private, "_rulebook": None}}
 
     def classify(self, response: httpx.Response) -> Verdict:
         """Tell what a response means. Pure: nothing is sent, read or remembered, and no reply makes it raise.

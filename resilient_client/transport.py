@@ -39,6 +39,10 @@ __all__ = ["AsyncResilientTransport", "ResilientTransport"]
 BYTES = httpx.ByteStream  # a body that is in memory: it cannot break off
 
 
+# What __getattr__ must not fetch from the inner transport: the way round the retries, and what stands here while it is made.
+_OWN = frozenset({"core", "_inner", "handle_request", "handle_async_request"})
+
+
 class _Core:
     """What a resilient transport is, whichever way it waits. No I/O."""
 
@@ -115,6 +119,11 @@ class _Core:
         """Hand the caller what the call ended with: the response with its record, or the error with a note."""
         if call.travelled:
             self._forget_travels(request, response)
+        if call.until is not None:  # met or passed, it bounds nothing that comes after
+            for sent in (request, call.request):
+                timeouts = sent.extensions.get("timeout")
+                if isinstance(timeouts, Shrinking):
+                    timeouts.release()
         if call.reason != "success":
             _log.gave_up(call)
         if response is None:
@@ -128,13 +137,9 @@ class _Core:
             mark_exception(error, call)
             mask_exception(error, call.secrets)
             if call.tried:
-                error.add_note(_log.note(call))
+                _note(error, call)
             raise error
         response.extensions[RECORD] = call
-        if call.until is not None and call.reason == "success":
-            timeouts = call.request.extensions.get("timeout")
-            if isinstance(timeouts, Shrinking):
-                timeouts.release()
         return response
 
     def broke(self, call: Call, error: Exception) -> None:
@@ -143,7 +148,15 @@ class _Core:
             call.broke(error, self.clock.monotonic(), self.clock.time())
             _log.gave_up(call)
         mark_exception(error, call)
-        error.add_note(_log.note(call))
+        _note(error, call)
+
+
+def _note(error: Exception, call: Call) -> None:
+    """Say what was tried; an exception that is raised time and again has one note, not one from each call."""
+    notes = getattr(error, "__notes__", None)
+    if notes is not None:
+        notes[:] = [note for note in notes if not note.startswith("resilient_client (")]
+    error.add_note(_log.note(call))
 
 
 class ResilientTransport(httpx.BaseTransport):
@@ -173,6 +186,7 @@ class ResilientTransport(httpx.BaseTransport):
     ) -> None:
         self.core = _Core(policy, clock=clock, deadline=deadline)
         self._inner: httpx.BaseTransport = httpx.HTTPTransport() if transport is None else transport
+        bound_reads(self._inner)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request, as often as its policy asks.
@@ -196,8 +210,6 @@ class ResilientTransport(httpx.BaseTransport):
                     core.let_through(call, response)
                     return response if type(response.stream) is BYTES else self._watched(call, response)
                 opening = core.told(response, None)
-        elif call.until is not None:
-            bound_reads(inner)
         settled = drive(
             flow(call, opening), inner.handle_request, self.handle_request, core.clock, call.until, response
         )
@@ -210,7 +222,7 @@ class ResilientTransport(httpx.BaseTransport):
 
     def __getattr__(self, name: str) -> Any:
         """Give what the inner transport has: code that looks at its pool or its app finds them."""
-        if name.startswith("__") or name in {"core", "_inner"}:
+        if name.startswith("__") or name in _OWN:
             raise AttributeError(name)
         return getattr(self._inner, name)
 
@@ -254,6 +266,7 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
     ) -> None:
         self.core = _Core(policy, clock=clock, deadline=deadline)
         self._inner: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport() if transport is None else transport
+        bound_reads(self._inner)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request, as often as its policy asks. See `ResilientTransport.handle_request`."""
@@ -271,8 +284,6 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
                     core.let_through(call, response)
                     return response if type(response.stream) is BYTES else self._watched(call, response)
                 opening = core.told(response, None)
-        elif call.until is not None:
-            bound_reads(inner)
         settled = await adrive(
             flow(call, opening),
             inner.handle_async_request,
@@ -290,7 +301,7 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
 
     def __getattr__(self, name: str) -> Any:
         """Give what the inner transport has: code that looks at its pool or its app finds them."""
-        if name.startswith("__") or name in {"core", "_inner"}:
+        if name.startswith("__") or name in _OWN:
             raise AttributeError(name)
         return getattr(self._inner, name)
 

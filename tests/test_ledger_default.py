@@ -769,9 +769,9 @@ def test_a_key_of_the_extension_goes_into_the_header(run: Run) -> None:
     assert ended.outcome.idempotency_key == "order-2041"
 
 
-@pytest.mark.parametrize("key", ["", "k" * 256])
-def test_a_key_that_nobody_would_take_is_a_value_error(run: Run, key: str) -> None:
-    """1 to 255 characters, where the policy does not say."""
+@pytest.mark.parametrize("key", ["", "a\nb", "sch\u00f6n"])
+def test_a_key_that_no_header_takes_is_a_value_error(run: Run, key: str) -> None:
+    """Whatever the API's own limits are."""
     ended = run(None, OK, "POST", ask={"idempotency_key": key})
     assert isinstance(ended.error, ValueError)
     assert ended.requests == []

@@ -122,7 +122,8 @@ def test_a_rule_with_an_end_in_time_sends_for_the_last_time_when_it_comes() -> N
     options: dict[str, Any] = {"chance": 0.0, "longest": 300.0, "until": None}
     assert next_wait(retry, earlier * 8, tried(at=280.0), None, **options) == Wait(60.0, 20.0)
     assert next_wait(retry, earlier * 8, tried(at=300.0), None, **options) == Refused("attempts_exhausted")
-    assert next_wait(retry, earlier * 8, tried(at=280.0), 30.0, **options) == Refused("attempts_exhausted")
+    assert next_wait(retry, earlier * 8, tried(at=280.0), 30.0, **options) == Refused("wait_too_long")
+    assert next_wait(retry, [], tried(), 3600.0, **options) == Refused("wait_too_long")
 
 
 @pytest.mark.parametrize(

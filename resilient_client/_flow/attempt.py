@@ -220,6 +220,9 @@ def check_options(options: object) -> None:
             f'extensions["resilience"] has no {", ".join(map(repr, unknown))}; '
             f"it takes {', '.join(sorted(KNOWN_OPTIONS))}"
         )
+    for name in ("retry", "idempotent", "override_conflict"):
+        if not isinstance(options.get(name, False), bool):
+            raise TypeError(f'extensions["resilience"]["{name}"] is True or False, not {options[name]!r}')
 
 
 def deadline_seconds(value: object) -> float | None:
@@ -232,7 +235,7 @@ def deadline_seconds(value: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise ValueError(f"deadline must be seconds above 0, or None for no deadline (got {value!r})")
-    return float(value)
+    return float(value) if value != float("inf") else None
 
 
 def begin(call: Call) -> None:

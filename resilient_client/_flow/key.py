@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["give", "with_field"]
 
 
-def give(call: Call) -> None:
+def give(call: Call) -> None:  # noqa: C901 - a key may come in four ways
     """Give the call its idempotency key, where it brings one or the policy makes one.
 
     Raises:
@@ -30,6 +30,8 @@ def give(call: Call) -> None:
         key = _checked(call, wanted)
         if idempotency.field is None:
             request.headers[idempotency.header] = _dressed(key, quoted=idempotency.quoted)
+        elif request.method in SAFE_METHODS:
+            return  # a redirect has made a GET of it, and left the body behind
         elif _key_in_body(call, idempotency.field) != key:
             _put_in_body(call, idempotency.field, key)
         call.key = key
@@ -39,9 +41,11 @@ def give(call: Call) -> None:
     carried = _key_in_body(call, idempotency.field) if idempotency.field is not None else None
     if carried is None and idempotency.header in request.headers:
         carried = request.headers[idempotency.header]
+        if not carried and idempotency.shortest:
+            _checked(call, carried)
         if idempotency.quoted:
             carried = _undressed(carried)
-    if carried is not None:
+    if carried:
         call.key = _checked(call, carried)
     elif idempotency.routes and idempotency.routes.match(request.method, request.url.path):
         call.key = _made(call)
@@ -59,6 +63,10 @@ def _checked(call: Call, key: object) -> str:
         raise ValueError(
             f"{call.rules.api} takes idempotency keys of {idempotency.shortest} to {idempotency.longest} characters; "
             f"this one has {len(key)}. Nothing was sent. Leave the key out to have one made, or use uuid.uuid4()."
+        )
+    if not key or not key.isascii() or not key.isprintable():
+        raise ValueError(
+            "an idempotency key is printable ASCII, for it travels in a header. Nothing was sent."
         )
     return key
 

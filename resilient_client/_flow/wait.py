@@ -38,7 +38,7 @@ class Refused(NamedTuple):
     reason: Reason
 
 
-def next_wait(  # noqa: PLR0913 - the whole of what a wait depends on
+def next_wait(  # noqa: C901, PLR0913 - the whole of what a wait depends on
     retry: Retry,
     earlier: Sequence[Tried],
     tried: Tried,
@@ -65,15 +65,17 @@ def next_wait(  # noqa: PLR0913 - the whole of what a wait depends on
     base, spread = own, retry.spread
     if asked is not None:
         base, spread = max(own, asked) if retry.floor_only else asked, "add"
-    if retry.duration is not None:
-        left = first + retry.duration - now
-        if left < _AN_INSTANT or (asked is not None and asked > left):
-            return Refused("attempts_exhausted")
     state.upcoming_sleep = base
     if retry.stop(state):
         return Refused("attempts_exhausted")
     if not base <= longest:  # written so that NaN is too long
         return Refused("wait_too_long")
+    if retry.duration is not None:
+        left = first + retry.duration - now
+        if left < _AN_INSTANT:
+            return Refused("attempts_exhausted")
+        if asked is not None and asked > left:  # the server asks for longer than the rule goes on
+            return Refused("wait_too_long")
     room = math.inf
     if until is not None:
         room = until - now

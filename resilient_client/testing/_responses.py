@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from resilient_client._compile import statuses
+from resilient_client._flow.rulebook import Pointer, as_code
 from resilient_client.loading import PolicyError, load_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from resilient_client._words import Rule
+    from resilient_client._words import Example, Rule
     from resilient_client.policy import Policy
 
 __all__ = ["error_response"]
@@ -48,10 +52,9 @@ def error_response(  # noqa: PLR0913 - what a test wants to be different
         PolicyError: the policy has no such error, or no example of it; the message lists what it has.
     """
     loaded = load_policy(policy) if isinstance(policy, str | Path) else policy
-    rule = _find(loaded, error)
-    if not rule.examples:
-        raise PolicyError(f'{loaded.api}, rule "{rule.name}": has no example to build a response from')
-    given = rule.examples[0].given
+    example, asked_for = _find(loaded, error)
+    given = example.given
+    answered = status or asked_for or given.status
     lines = {
         name: value
         for name, value in given.headers.items()
@@ -75,45 +78,110 @@ def error_response(  # noqa: PLR0913 - what a test wants to be different
     lines.update(headers or {})
     if body is not None:
         lines.setdefault("Content-Type", "application/json")
-        return httpx.Response(status or given.status, headers=lines, content=json.dumps(body).encode())
-    return httpx.Response(status or given.status, headers=lines, text=given.text or "")
+        return httpx.Response(answered, headers=lines, content=json.dumps(body).encode())
+    return httpx.Response(answered, headers=lines, text=given.text or "")
 
 
 def _seconds(retry_after: float | str) -> str:
-    if isinstance(retry_after, float) and retry_after.is_integer():
-        return str(int(retry_after))
-    return str(retry_after)
+    # RFC 9110 10.2.3: whole seconds; what is rounded is rounded up.
+    return retry_after if isinstance(retry_after, str) else str(math.ceil(retry_after))
 
 
-def _find(policy: Policy, error: str | int) -> Rule:
-    for rule in policy.rules:
-        if rule.name == error:
-            return rule
-    for wanted in (_by_code, _by_status, _by_likeness):
-        for rule in policy.rules:
-            if wanted(rule, error):
-                return rule
-    known = ", ".join(rule.name for rule in policy.rules)
-    raise PolicyError(f"{policy.api} has no error {error!r}; it has {known}")
+_Found = tuple["Example", int | None]  # an example, and the status that was asked for where it has another
+
+
+def _find(policy: Policy, error: str | int) -> _Found:
+    """Find the example of an error: by the rule's name, by the API's code, by the status, by what it is like."""
+    ways = (_by_name, _by_code_of_an_example, _by_code, _by_status_of_an_example, _by_status, _by_likeness)
+    found = next((match for way in ways for match in way(policy, error)), None)
+    if found is None:
+        known = ", ".join(rule.name for rule in policy.rules)
+        raise PolicyError(f"{policy.api} has no error {error!r}; it has {known}")
+    return found
+
+
+def _by_name(policy: Policy, error: str | int) -> Iterator[_Found]:
+    return ((_first_example(policy, rule), None) for rule in policy.rules if rule.name == error)
+
+
+def _by_code_of_an_example(policy: Policy, error: str | int) -> Iterator[_Found]:
+    return (
+        (example, None)
+        for rule in _on(policy)
+        for example in rule.examples
+        if _same(error, _code(policy, example))
+    )
+
+
+def _by_code(policy: Policy, error: str | int) -> Iterator[_Found]:
+    for rule in _on(policy):
+        codes = [
+            *_list(policy.codes.get(rule.name)),
+            *(code for when in _whens(rule) for code in _list(when.code)),
+        ]
+        if any(_same(error, code) for code in codes):
+            yield _first_example(policy, rule), None
+
+
+def _by_status_of_an_example(policy: Policy, error: str | int) -> Iterator[_Found]:
+    status = _as_status(error)
+    return (
+        (example, None) for rule in _on(policy) for example in rule.examples if example.given.status == status
+    )
+
+
+def _by_status(policy: Policy, error: str | int) -> Iterator[_Found]:
+    status = _as_status(error)
+    for rule in _on(policy):
+        if any(status in set(statuses(when.status)) for when in _whens(rule)):
+            yield _first_example(policy, rule), status
+
+
+def _by_likeness(policy: Policy, error: str | int) -> Iterator[_Found]:
+    return (
+        (_first_example(policy, rule), None)
+        for rule in _on(policy)
+        if isinstance(error, str) and _plain(rule.name) == _plain(error)
+    )
+
+
+def _on(policy: Policy) -> list[Rule]:
+    """List the rules that do not wait for their code."""
+    return [
+        rule
+        for rule in policy.rules
+        if rule.name in policy.codes or any(when.code != [] for when in _whens(rule))
+    ]
+
+
+def _first_example(policy: Policy, rule: Rule) -> Example:
+    if not rule.examples:
+        raise PolicyError(f'{policy.api}, rule "{rule.name}": has no example to build a response from')
+    return rule.examples[0]
+
+
+def _code(policy: Policy, example: Example) -> Any:
+    pointers = [Pointer(text) for text in _list(policy.envelope.code)]
+    found = (as_code(value) for pointer in pointers for value in pointer.find(example.given.json_))
+    return next((code for code in found if code is not None), None)
+
+
+def _same(error: str | int, code: Any) -> bool:
+    return error == code and type(error) is type(code)
+
+
+def _as_status(error: str | int) -> int | None:
+    if isinstance(error, int):
+        return error
+    return next((status.value for status in HTTPStatus if _plain(status.phrase) == _plain(error)), None)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.casefold())
 
 
 def _whens(rule: Rule) -> list[Any]:
     return list(rule.when) if isinstance(rule.when, list) else [rule.when]
-
-
-def _by_code(rule: Rule, error: str | int) -> bool:
-    return any(error == code for when in _whens(rule) for code in _list(when.code))
-
-
-def _by_status(rule: Rule, error: str | int) -> bool:
-    return any(error == status for when in _whens(rule) for status in _list(when.status))
-
-
-def _by_likeness(rule: Rule, error: str | int) -> bool:
-    def plain(text: str) -> str:
-        return re.sub(r"[^a-z0-9]+", "_", text.casefold())
-
-    return isinstance(error, str) and plain(rule.name) == plain(error)
 
 
 def _list(value: Any) -> list[Any]:
