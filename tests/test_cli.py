@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from resilient_client.sandbox import Sandbox, Zerotrace
 
-SPEED = "50"
+SPEED = "25"
 DOCUMENTED = [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 99]  # the vendor's list, but for the reserved 9
 CALLS = [call for scene in SCENES for call in scene.calls()]
 
