@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from loopback import Exchange, Loopback, page
 
 from resilient_client import (
     HmacAuth,
@@ -198,9 +199,29 @@ def test_an_option_that_is_neither_true_nor_false_is_refused(option: str) -> Non
         opened.get(URL, extensions={"resilience": {option: 0}})
 
 
-def test_an_endless_deadline_is_none() -> None:
-    """Infinity is no point in time."""
-    assert client(lambda _: httpx.Response(200), deadline=float("inf")).get(URL).status_code == 200
+@pytest.mark.parametrize("deadline", [float("inf"), 1e10])
+def test_a_deadline_that_is_ages_away_bounds_nothing_on_a_socket(deadline: float) -> None:
+    """No socket takes such a timeout."""
+    with Loopback(page(200, b"ok")) as server, ResilientClient(deadline=deadline, timeout=None) as opened:
+        assert opened.get(server.url).text == "ok"
+
+
+def test_a_deadline_holds_on_a_connection_that_a_call_without_one_opened() -> None:
+    """A head that drips, on a connection kept alive: the call ends, and long before the drip does."""
+
+    def drip(exchange: Exchange) -> None:
+        exchange.hang_up()
+        exchange.say(b"HTTP/1.1 503 No\r\nX-Long: ")
+        for _ in range(40):
+            exchange.wait(0.05)
+            exchange.say(b"x")
+        exchange.say(b"\r\nContent-Length: 0\r\n\r\n")
+
+    with Loopback(page(200, b"ok"), drip) as server, ResilientClient() as opened:
+        opened.get(server.url)
+        with pytest.raises(httpx.ReadTimeout):
+            opened.get(server.url, extensions={"resilience": {"deadline": 0.3}})
+        assert server.connections == 1
 
 
 def test_one_exception_that_is_raised_time_and_again_has_one_note() -> None:
