@@ -109,6 +109,10 @@ class Record:
     What most calls never touch is a default of the class: a call that succeeds at first pays for two timestamps.
     """
 
+    request: httpx.Request  # of the newest attempt
+    rules: Rulebook
+    started: float  # monotonic seconds
+    ended: float
     tried: Sequence[Tried] = ()  # a list from the first failure on
     reason: Reason = "success"
     status = 0
@@ -117,12 +121,6 @@ class Record:
     wall: float | None = None  # epoch seconds when the error that ended the call was in
     secrets: frozenset[str] = frozenset()  # what its requests carried that nobody else may read
     read_whole = False  # the body of the response that ended the call is in memory
-
-    def __init__(self, request: httpx.Request, rules: Rulebook, started: float) -> None:
-        self.request = request  # of the newest attempt
-        self.rules = rules
-        self.started = started  # monotonic seconds
-        self.ended = started
 
     @property
     def clock(self) -> object:
