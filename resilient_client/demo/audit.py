@@ -63,7 +63,7 @@ def audit(stage: Stage, played: Sequence[Played]) -> Audit:
         for seen in api.state.requests
         if isinstance(seen.code, int)
     }
-    known = {entry.json["code"] for entry in documented("zerotrace").values()} - RESERVED
+    known = {entries[0].json["code"] for entries in documented("zerotrace").values()} - RESERVED
     problems = [
         *(f"{name}: {ledger[marker(name)]} orders exist, and one was asked for" for name in duplicates),
         *(f"{name}: asked for, and no such order exists" for name in lost),
@@ -124,7 +124,7 @@ def _unmet(played: Sequence[Played]) -> Iterator[str]:
     for scene in dict.fromkeys(each.scene for each in played):
         if scene.meets is None:
             continue
-        code = table[scene.meets].json["code"]
+        code = table[scene.meets][0].json["code"]
         of_scene = [seen for each in played if each.scene is scene for seen in each.seen]
         if not any(seen.code == code and seen.fault is None for seen in of_scene):
             yield f"{scene.title}: nobody met {scene.meets}"

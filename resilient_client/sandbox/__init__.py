@@ -9,13 +9,33 @@ a signed body or comes back too early finds out here.
     api = Sandbox("zerotrace")                                      # the same rules in memory
     client = httpx.Client(base_url=api.base_url, transport=httpx.MockTransport(api.handler))
 
-The way of a request: `_server` (sockets) or `_memory` (httpx objects) makes a `Request` of it; the API's state (`zerotrace`)
-answers with a `Reply`; `Schedule` says what goes wrong on the way; `_server` or `_memory` carries the reply out.
+Each API is one file: its state and its rules. What goes wrong besides is said by `faults`: a rate, a line (see `spec`), a
+`Schedule`, `RandomFaults`, or any function.
+
+The way of a request: `_server` (sockets) or `_memory` (httpx objects) makes a `Request` of it and hands it in at the `Desk`; the
+API's state answers with a `Reply`, spoiled by a fault or not; `_server` or `_memory` carries the reply out.
 """
 
 from resilient_client.sandbox._api import Api, Clock, Faults, Reply, Request, Seen
-from resilient_client.sandbox._sandbox import Sandbox
+from resilient_client.sandbox._sandbox import Sandbox, sandbox_names
+from resilient_client.sandbox.faults import RandomFaults, every_fault
 from resilient_client.sandbox.schedule import Schedule
+from resilient_client.sandbox.spec import read_faults
 from resilient_client.sandbox.zerotrace import Order, Zerotrace
 
-__all__ = ["Api", "Clock", "Faults", "Order", "Reply", "Request", "Sandbox", "Schedule", "Seen", "Zerotrace"]
+__all__ = [
+    "Api",
+    "Clock",
+    "Faults",
+    "Order",
+    "RandomFaults",
+    "Reply",
+    "Request",
+    "Sandbox",
+    "Schedule",
+    "Seen",
+    "Zerotrace",
+    "every_fault",
+    "read_faults",
+    "sandbox_names",
+]

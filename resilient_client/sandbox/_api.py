@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
-from resilient_client.sandbox._documented import documented
+from resilient_client.sandbox._documented import documented, worded
+from resilient_client.sandbox.faults import WIRE, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from resilient_client.sandbox.faults import Fault
+
 CALL_HEADER = "x-sandbox-call"
 
-Ending = Literal["whole", "reset", "close", "truncate"]
+Ending = Literal["whole", "close", "reset", "reset-upload", "garbage", "truncate", "reset-body"]
 
 
 class Clock(Protocol):
@@ -41,6 +45,7 @@ class Request:
     query: Mapping[str, str]
     headers: Mapping[str, str]  # names in lower case; values of a repeated name joined by ", "
     body: bytes
+    params: Mapping[str, str] = field(default_factory=dict)  # what the {names} of its route stand for
 
     @classmethod
     def of(cls, method: str, target: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Request:
@@ -60,16 +65,40 @@ class Request:
         """The caller's tag (`X-Sandbox-Call`), by which a `Schedule` tells concurrent calls apart."""
         return self.headers.get(CALL_HEADER)
 
+    @property
+    def bearer(self) -> str | None:
+        """The token of `Authorization: Bearer …` (RFC 6750 §2.1); None without one."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        return token.strip() or None if scheme.lower() == "bearer" else None
+
+    def document(self) -> dict[str, Any]:
+        """Read the body as a JSON object. Raises ValueError where it is none."""
+        try:
+            document = json.loads(self.body)
+        except RecursionError:
+            raise ValueError("the body is nested too deeply") from None
+        if not isinstance(document, dict):
+            raise ValueError("the body is not an object")  # noqa: TRY004 - whatever is wrong with it
+        return document
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What goes back. With an `ending` other than "whole", some or all of it never arrives."""
+    """What goes back, and how. With an `ending` other than "whole", some or all of it never arrives."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
     code: int | str | None = None  # as the envelope has it
     ending: Ending = "whole"
+    delay: float = 0.0  # seconds until its first byte
+    over: float = 0.0  # seconds that its body takes, drop by drop
+    stale: bool = False  # the next request on this connection finds it closed
+
+    @property
+    def has_body(self) -> bool:
+        """Tell whether this status comes with a body, and so with a length (RFC 9110 §8.6)."""
+        return self.status >= 200 and self.status not in {204, 304}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +106,8 @@ class Seen:
     """One request that arrived, and what became of it."""
 
     method: str
-    route: str  # without the base path: "POST /v1/create"
+    route: str  # without the base path, as the API names it: "POST /v1/create", "GET /customers/{id}"
+    path: str  # without the base path, as it came
     time: float  # seconds, of the sandbox's monotonic clock
     status: int | None  # None: no reply was made
     code: int | str | None  # of the reply, also where the reply was lost on the way
@@ -85,24 +115,40 @@ class Seen:
     call: str | None
     idempotency_key: str | None
     nonce: str | None
-    body: bytes
+    body: bytes = field(repr=False)
+    worked: bool = False  # whether the route's work was done with success, whatever became of the reply
 
 
 class Faults(Protocol):
-    """Decides what goes wrong with a request: a fault's name, or None. `Schedule` is one; any function will do."""
+    """Decides what goes wrong with a request: a fault's name, or None. `Schedule` is one; any function will do.
+
+    One that also has a method `early(route, request)` is asked when the head of a request has come, before its body: it may
+    name "reset-upload" then, or None.
+    """
 
     def __call__(self, route: str, request: Request, /) -> str | None:
         """Name the fault for this request, which the API was about to accept."""
 
 
 class RefusedError(Exception):
-    """The contract says no: by the name of a documented error."""
+    """The contract says no: by the name of a documented error, and with words of its own where they are given."""
 
-    def __init__(self, name: str, *, status: int | None = None, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        example: int = 1,
+        status: int | None = None,
+        retry_after: int | None = None,
+        **words: Any,
+    ) -> None:
+        """Refuse. `example` counts the rule's examples from 1, `words` are `message`, `field` and `details`."""
         super().__init__(name)
         self.name = name
+        self.example = example
         self.status = status
         self.retry_after = retry_after  # seconds
+        self.words = words
 
 
 class Api(ABC):
@@ -115,17 +161,27 @@ class Api(ABC):
 
     name: ClassVar[str]
     base: ClassVar[str]
+    routes: ClassVar[Mapping[str, Callable[..., Any]]]  # "GET /customers/{id}" -> what `work` does for it
+    unknown: ClassVar[str] = "NOT_FOUND"  # the error that answers a route which is not there
     nonce_header: ClassVar[str | None] = None
     throttles: ClassVar[frozenset[str]] = (
         frozenset()
     )  # errors that always carry Retry-After; 1 second unless told
-
-    key: str
-    secret: str
+    unsent: ClassVar[frozenset[str]] = frozenset()  # documented errors that the API itself never sends
 
     def __init__(self, *, faults: Faults | None = None) -> None:
         self.requests: list[Seen] = []
         self._faults = faults
+        self._epoch = 0.0  # what the wall clock shows when the monotonic one shows 0
+
+    @property
+    @abstractmethod
+    def credentials(self) -> Mapping[str, str]:
+        """What a caller needs to know to be let in, by name."""
+
+    @abstractmethod
+    def sign_in(self, base_url: str) -> Mapping[str, Any]:
+        """Give what an httpx client needs to be let in: `auth`, `headers`."""
 
     @abstractmethod
     def admit(self, route: str, request: Request, now: float) -> None:
@@ -143,43 +199,131 @@ class Api(ABC):
     def code_of(self, document: Any) -> int | str | None:
         """Find the code in a body of this API."""
 
-    def answer(self, request: Request, now: float) -> Reply:
-        """Answer a request that arrives `now` (monotonic seconds), and note it in `requests`.
+    def finish(self, route: str, request: Request, reply: Reply, now: float) -> Reply:  # noqa: ARG002 - for those that need them
+        """Add what every reply of this API carries, errors included."""
+        return reply
+
+    def wall(self, now: float) -> float:
+        """Tell the epoch seconds at a moment of the monotonic clock."""
+        return self._epoch + now
+
+    @property
+    def injected(self) -> tuple[Seen, ...]:
+        """What was injected, in order: each request that did not go as the API by itself would have had it."""
+        return tuple(seen for seen in tuple(self.requests) if seen.fault is not None)
+
+    def tally(self) -> Counter[str]:
+        """Count what was injected, by fault."""
+        return Counter(seen.fault for seen in self.injected if seen.fault is not None)
+
+    # --- the way of a request
+
+    def answer(self, request: Request, now: float, epoch: float | None = None) -> Reply:
+        """Answer a request that arrives `now` (monotonic seconds; `epoch` by the wall), and note it in `requests`.
 
         Raises ValueError where `faults` names a fault that does not exist. The caller sees to it that only one request is
         answered at a time.
         """
-        route = self.route_of(request)
-        fault = None
+        self._epoch = (epoch if epoch is not None else now) - now
+        route, request = self._routed(request)
+        named: str | None = None
+        worked = False
         try:
             self.admit(route, request, now)
-            fault = self._faults(route, request) if self._faults is not None else None
-            self.charge(route, fault, now)
-            reply = self._carry_out(fault, lambda: self._work(route, request, now))
+            named = self._faults(route, request) if self._faults is not None else None
+            fault = self.fault(named) if named is not None else None
+            self.charge(route, named, now)
+            if fault is None or fault.works:
+                reply, worked = self._work(route, request, now)
+            else:
+                reply = self._instead(fault)
         except RefusedError as refusal:
+            fault = None
             reply = self._refuse(refusal)
+        if reply.status and (fault is None or fault.kind != "html-503"):
+            reply = self.finish(route, request, reply, now)
+        if fault is not None and fault.works:
+            reply = fault.spoil(reply)
+        self._note(route, request, now, reply=reply, fault=named, worked=worked)
+        return reply
+
+    def early(self, request: Request, now: float) -> Reply | None:
+        """Say, when only the head of a request has come, whether its upload is to break off here."""
+        ask = getattr(self._faults, "early", None)
+        if ask is None:
+            return None
+        route, request = self._routed(request)
+        if ask(route, request) is None:
+            return None
+        reply = Reply(status=0, headers=(), body=b"", ending="reset-upload")
+        self._note(route, request, now, reply=reply, fault="reset-upload")
+        return reply
+
+    def drop(self, request: Request, now: float) -> Reply:
+        """Note a request that came in on a connection which is being closed; it is not answered, and nothing is done."""
+        route, request = self._routed(request)
+        reply = Reply(status=0, headers=(), body=b"", ending="close")
+        self._note(route, request, now, reply=reply, fault="stale")
+        return reply
+
+    def route_of(self, request: Request) -> str:
+        """Name the route, without the base path; a path outside the base keeps all of its own."""
+        return self._routed(request)[0]
+
+    def _routed(self, request: Request) -> tuple[str, Request]:
+        path = self._path(request)
+        if path is None:
+            return f"{request.method} {request.path}", request
+        exact = f"{request.method} {path}"
+        if exact in self.routes:
+            return exact, request
+        for route in self.routes:
+            params = _match(route, request.method, path)
+            if params is not None:
+                return route, replace(request, params=params)
+        return exact, request
+
+    def _path(self, request: Request) -> str | None:
+        """Give the path without the base; None for one outside of it."""
+        return request.path.removeprefix(self.base) if request.path.startswith(f"{self.base}/") else None
+
+    def known(self, route: str, request: Request) -> bool:
+        """Tell whether there is such a route, under the API's base path."""
+        return route in self.routes and self._path(request) is not None
+
+    def _note(  # noqa: PLR0913 - what is known of a request at its end
+        self,
+        route: str,
+        request: Request,
+        now: float,
+        *,
+        reply: Reply,
+        fault: str | None,
+        worked: bool = False,
+    ) -> None:
+        path = self._path(request)
         self.requests.append(
             Seen(
                 method=request.method,
                 route=route,
+                path=request.path if path is None else path,
                 time=now,
                 status=reply.status or None,
                 code=reply.code,
                 fault=fault,
                 call=request.call,
-                idempotency_key=request.headers.get("idempotency-key"),
+                idempotency_key=self.key_of(request),
                 nonce=request.headers.get(self.nonce_header.lower()) if self.nonce_header else None,
                 body=request.body,
+                worked=worked,
             )
         )
-        return reply
 
-    def route_of(self, request: Request) -> str:
-        """Name the route, without the base path; a path outside the base keeps all of its own."""
-        path = (
-            request.path.removeprefix(self.base) if request.path.startswith(f"{self.base}/") else request.path
-        )
-        return f"{request.method} {path}"
+    def key_of(self, request: Request) -> str | None:
+        """Find the request's idempotency key."""
+        return request.headers.get("idempotency-key")
+
+    # --- replies
 
     def json(self, status: int, document: Any, headers: Mapping[str, str] | None = None) -> Reply:
         """Make a JSON reply."""
@@ -190,53 +334,97 @@ class Api(ABC):
             code=self.code_of(document),
         )
 
-    def error(self, name: str, *, status: int | None = None, retry_after: int | None = None) -> Reply:
-        """Make the reply that the policy file's first example documents for this error.
+    def empty(self, status: int = 204) -> Reply:
+        """Make a reply without a body."""
+        return Reply(status=status, headers=(), body=b"")
 
-        `retry_after` is in seconds. Raises ValueError for a name that the file does not have.
+    def error(
+        self,
+        name: str,
+        *,
+        example: int = 1,
+        status: int | None = None,
+        retry_after: int | None = None,
+        **words: Any,
+    ) -> Reply:
+        """Make the reply that the policy file documents for this error: its first example, unless another is asked for.
+
+        `retry_after` is in seconds; `words` are other ones for `message`, `field` and `details`. Raises ValueError for a
+        name that the file does not have.
         """
         table = documented(self.name)
         if name not in table:
-            known = ", ".join([*_ENDS_BADLY, *table])
+            known = ", ".join([*WIRE, *table])
             raise ValueError(f"no such fault in the {self.name} sandbox: {name!r}; there are {known}")
-        entry = table[name]
+        if not 1 <= example <= len(table[name]):
+            raise ValueError(
+                f"no such fault in the {self.name} sandbox: {name}#{example}; it has {len(table[name])} examples"
+            )
+        entry = table[name][example - 1]
         headers = dict(entry.headers)
         if retry_after is None and name in self.throttles:
             retry_after = 1
         if retry_after is not None:
             headers = {key: value for key, value in headers.items() if key.lower() != "retry-after"}
             headers["Retry-After"] = str(retry_after)
-        return self.json(status or entry.status, entry.json, headers)
+        headers.pop("Date", None)  # the sandbox has a time of its own
+        if entry.json is None:
+            page = (entry.text or "").encode()
+            kind = "text/html" if page.lstrip()[:1] == b"<" else "text/plain"
+            lines = (("Content-Type", f"{kind}; charset=utf-8"), *headers.items())
+            return Reply(status=status or entry.status, headers=lines, body=page)
+        return self.json(status or entry.status, worded(self.name, entry.json, words), headers)
+
+    def fault(self, text: str) -> Fault:
+        """Read a fault's name. Raises ValueError for one that this API does not have."""
+        fault = parse(text)
+        if fault.kind not in WIRE:
+            self.error(fault.kind, example=fault.example)
+        return fault
 
     def _refuse(self, refusal: RefusedError) -> Reply:
-        return self.error(refusal.name, status=refusal.status, retry_after=refusal.retry_after)
+        return self.error(
+            refusal.name,
+            example=refusal.example,
+            status=refusal.status,
+            retry_after=refusal.retry_after,
+            **refusal.words,
+        )
 
-    def _work(self, route: str, request: Request, now: float) -> Reply:
+    def _work(self, route: str, request: Request, now: float) -> tuple[Reply, bool]:
         try:
-            return self.work(route, request, now)
+            return self.work(route, request, now), True
         except RefusedError as refusal:
-            return self._refuse(refusal)
+            return self._refuse(refusal), False
 
-    def _carry_out(self, fault: str | None, work: Callable[[], Reply]) -> Reply:
-        match fault:
-            case None:
-                return work()
-            case "reset" | "close":
-                return Reply(status=0, headers=(), body=b"", ending=fault)
-            case "lose":
-                return replace(work(), ending="close")
-            case "truncate":
-                return replace(work(), ending="truncate")
-            case "html-503":
-                return _BALANCER_PAGE
-            case _:
-                name, colon, seconds = fault.partition(":")
-                if colon and not (seconds.isascii() and seconds.isdecimal()):
-                    raise ValueError(f"fault {fault!r}: whole seconds must follow the colon, as in {name}:2")
-                return self.error(name, retry_after=int(seconds) if colon else None)
+    def _instead(self, fault: Fault) -> Reply:
+        """Make the reply of a fault that keeps the work from being done."""
+        if fault.kind == "html-503":
+            return _BALANCER_PAGE
+        if fault.kind in WIRE:
+            return fault.spoil(Reply(status=0, headers=(), body=b""))
+        seconds = None if fault.seconds is None else int(fault.seconds)
+        return self.error(fault.kind, example=fault.example, retry_after=seconds)
 
 
-_ENDS_BADLY = ("reset", "close", "lose", "truncate", "html-503")
+def _match(route: str, method: str, path: str) -> dict[str, str] | None:
+    """Match a path against a route's template; give what its {names} stand for."""
+    wanted, _, template = route.partition(" ")
+    if wanted != method or "{" not in template:
+        return None
+    parts, segments = template.split("/"), path.split("/")
+    if len(parts) != len(segments):
+        return None
+    params = {}
+    for part, segment in zip(parts, segments, strict=True):
+        if part.startswith("{"):
+            if not segment:
+                return None
+            params[part[1:-1]] = unquote(segment)
+        elif part != segment:
+            return None
+    return params
+
 
 _BALANCER_PAGE = Reply(
     status=503,

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-import threading
+import importlib
 import time
-from dataclasses import replace
-from email.utils import formatdate
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
 
-from resilient_client.sandbox._api import Api, Clock, Faults, Reply, Request
-from resilient_client.sandbox.zerotrace import Zerotrace
+from resilient_client.sandbox._api import Api, Clock, Faults
+from resilient_client.sandbox._desk import Desk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     import httpx
 
+    from resilient_client import AsyncResilientClient, ResilientClient
     from resilient_client.sandbox._server import Server
+    from resilient_client.sandbox.customer_verification import CustomerVerification
+    from resilient_client.sandbox.dual import Dual
+    from resilient_client.sandbox.integration import Integration
+    from resilient_client.sandbox.openpoly import Openpoly
+    from resilient_client.sandbox.zerotrace import Zerotrace
 
 ApiT = TypeVar("ApiT", bound=Api)
 
-_APIS: dict[str, Callable[..., Any]] = {"zerotrace": Zerotrace}
+_APIS = {
+    "zerotrace": "Zerotrace",
+    "customer_verification": "CustomerVerification",
+    "dual": "Dual",
+    "openpoly": "Openpoly",
+    "integration": "Integration",
+}
+
+
+def sandbox_names() -> tuple[str, ...]:
+    """List the APIs that have a sandbox."""
+    return tuple(_APIS)
+
+
+def api_class(name: str) -> type[Api]:
+    """Find an API's class. Raises ValueError for an API that has no sandbox."""
+    if name not in _APIS:
+        raise ValueError(f"there is no sandbox for {name!r}; there is one for {', '.join(sorted(_APIS))}")
+    module = importlib.import_module(f"resilient_client.sandbox.{name}")
+    return cast("type[Api]", getattr(module, _APIS[name]))
 
 
 class Sandbox(Generic[ApiT]):
@@ -43,7 +66,55 @@ class Sandbox(Generic[ApiT]):
         seed: int = 0,
         clock: Clock = time,
         port: int = 0,
-        faults: Faults | None = None,
+        faults: Faults | float | str | Path | None = None,
+        **options: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Sandbox[CustomerVerification],
+        name: Literal["customer_verification"],
+        *,
+        seed: int = 0,
+        clock: Clock = time,
+        port: int = 0,
+        faults: Faults | float | str | Path | None = None,
+        **options: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Sandbox[Dual],
+        name: Literal["dual"],
+        *,
+        seed: int = 0,
+        clock: Clock = time,
+        port: int = 0,
+        faults: Faults | float | str | Path | None = None,
+        **options: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Sandbox[Openpoly],
+        name: Literal["openpoly"],
+        *,
+        seed: int = 0,
+        clock: Clock = time,
+        port: int = 0,
+        faults: Faults | float | str | Path | None = None,
+        **options: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Sandbox[Integration],
+        name: Literal["integration"],
+        *,
+        seed: int = 0,
+        clock: Clock = time,
+        port: int = 0,
+        faults: Faults | float | str | Path | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -55,7 +126,7 @@ class Sandbox(Generic[ApiT]):
         seed: int = 0,
         clock: Clock = time,
         port: int = 0,
-        faults: Faults | None = None,
+        faults: Faults | float | str | Path | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -66,23 +137,26 @@ class Sandbox(Generic[ApiT]):
         seed: int = 0,
         clock: Clock = time,
         port: int = 0,
-        faults: Faults | None = None,
+        faults: Faults | float | str | Path | None = None,
         **options: Any,
     ) -> None:
         """Set up, without opening anything.
 
-        Raises ValueError for an API that has no sandbox, TypeError for an option that the API's class does not take.
+        Raises ValueError for an API that has no sandbox or for faults that cannot be read, TypeError for an option that the
+        API's class does not take.
         """
-        if name not in _APIS:
-            raise ValueError(f"there is no sandbox for {name!r}; there is one for {', '.join(sorted(_APIS))}")
-        self.state: ApiT = _APIS[name](seed=seed, faults=faults, **options)
+        make = cast("type[Any]", api_class(name))
+        if isinstance(faults, float | int | str | Path):
+            from resilient_client.sandbox.spec import read_faults  # noqa: PLC0415 - only where it is used
+
+            faults = read_faults(faults, name, seed=seed)
+        self.state: ApiT = make(seed=seed, faults=faults, **options)
+        self.clock = clock
         self._name = name
-        self._clock = clock
         self._port = port
-        self._lock = threading.Lock()
+        self._desk = Desk(self.state, clock)
         self._server: Server | None = None
-        self._origin = f"http://{name}.sandbox"
-        self._failures: list[Exception] = []
+        self._origin = f"http://{name.replace('_', '-')}.sandbox"
 
     def __repr__(self) -> str:
         return f"<Sandbox {self._name!r} at {self.base_url}>"
@@ -94,13 +168,48 @@ class Sandbox(Generic[ApiT]):
 
     @property
     def key(self) -> str:
-        """The made-up key that the API knows its partner by."""
-        return self.state.key
+        """The made-up key that the API knows its caller by."""
+        return self.state.credentials["key"]
 
     @property
     def secret(self) -> str:
-        """The made-up secret that requests are signed with; a rotation changes it."""
-        return self.state.secret
+        """The made-up secret that requests are signed with, where the API has one; a rotation changes it."""
+        return self.state.credentials["secret"]
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """All that a caller needs to know to be let in, by name."""
+        return dict(self.state.credentials)
+
+    def client(self, **options: Any) -> ResilientClient:
+        """Open a resilient client for this sandbox: policy, URL, credentials and clock are set, unless given.
+
+        A sandbox that is not started is called in memory.
+        """
+        from resilient_client import ResilientClient  # noqa: PLC0415 - servers do without
+
+        return ResilientClient(**self._options(options))
+
+    def async_client(self, **options: Any) -> AsyncResilientClient:
+        """Open an async one; see `client`."""
+        from resilient_client import AsyncResilientClient  # noqa: PLC0415 - servers do without
+
+        return AsyncResilientClient(**self._options(options))
+
+    def _options(self, given: dict[str, Any]) -> dict[str, Any]:
+        import httpx  # noqa: PLC0415 - servers do without
+
+        options: dict[str, Any] = {
+            "policy": self._name,
+            "base_url": self.base_url,
+            "trust_env": False,  # a proxy of the environment has no way to this process
+            **self.state.sign_in(self.base_url),
+        }
+        if hasattr(self.clock, "sleep") and hasattr(self.clock, "asleep"):
+            options["clock"] = self.clock
+        if self._server is None:
+            options["transport"] = httpx.MockTransport(self.handler)
+        return options | given
 
     @property
     def connections(self) -> int:
@@ -116,7 +225,7 @@ class Sandbox(Generic[ApiT]):
 
         if self._server is not None:
             raise RuntimeError(f"the {self._name} sandbox was started already; make another one")
-        self._server = Server(self._answer_or_own_up, name=self._name, port=self._port)
+        self._server = Server(self._desk, name=self._name, port=self._port)
         self._origin = f"http://127.0.0.1:{self._server.port}"
         return self
 
@@ -127,9 +236,9 @@ class Sandbox(Generic[ApiT]):
         """
         if self._server is not None:
             self._server.close()
-        if self._failures:
-            first = self._failures.pop(0)
-            self._failures.clear()
+        if self._desk.failures:
+            first = self._desk.failures[0]
+            self._desk.failures.clear()
             raise RuntimeError(f"the {self._name} sandbox failed while serving: {first}") from first
 
     def __enter__(self) -> Self:
@@ -145,27 +254,21 @@ class Sandbox(Generic[ApiT]):
                 raise
             error.add_note(str(failure))  # the test's own error comes first; this may be why
 
+    async def __aenter__(self) -> Self:
+        return self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
     def handler(self, request: httpx.Request) -> httpx.Response:
         """Answer in memory: for `httpx.MockTransport`, sync or async.
 
         Raises the httpx exception that the wire would: ReadError for a reset, RemoteProtocolError for a connection closed
-        without a reply, or in the middle of a body.
+        without a reply or in the middle of a body, ReadTimeout for a reply that comes too late. Delays pass at once on a clock
+        that can be moved (`VirtualClock`); on any other they are slept out in the calling thread.
         """
         from resilient_client.sandbox._memory import respond  # noqa: PLC0415 - httpx only where it is used
 
-        return respond(self._answer, request)
-
-    def _answer(self, request: Request) -> Reply:
-        with self._lock:
-            reply = self.state.answer(request, self._clock.monotonic())
-        date = formatdate(self._clock.time(), usegmt=True)
-        return replace(reply, headers=(*reply.headers, ("Date", date)))
-
-    def _answer_or_own_up(self, request: Request) -> Reply:
-        """Answer, and keep for `close` what must not be lost in a thread that nobody watches."""
-        try:
-            return self._answer(request)
-        except Exception as failure:  # noqa: BLE001 - anything at all is re-raised by close
-            self._failures.append(failure)
-            text = f"the {self._name} sandbox failed: {failure}"
-            return Reply(500, (("Content-Type", "text/plain; charset=utf-8"),), text.encode())
+        return respond(self._desk, request)

@@ -1,6 +1,6 @@
 """The sandbox on a socket: one listener on 127.0.0.1, one thread, one event loop, h11 for the protocol.
 
-What is said is decided elsewhere (`answer`); this file only says it, or fails to say it in the way that was asked for.
+What is said is decided elsewhere (`Desk`); this file only says it, or fails to say it in the way that was asked for.
 """
 
 from __future__ import annotations
@@ -10,33 +10,31 @@ import contextlib
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import h11
 
 from resilient_client.sandbox._api import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from resilient_client.sandbox._api import Reply
-
-Answer: TypeAlias = "Callable[[Request], Reply]"
+    from resilient_client.sandbox._desk import Desk
 
 BODY_LIMIT = 12 * 1024 * 1024  # bytes
 HEAD_LIMIT = 64 * 1024  # bytes
 _CHUNK = 64 * 1024  # bytes
 _LINGER = 1.0  # seconds that a closing connection may take
+_DROPS = 64  # pieces at most, of a body that comes drop by drop
 _JOIN = 5.0  # seconds that the thread may take to start or to end
 
 
 class Server:
-    """Serves `answer` from a background thread, from the moment that it is made until `close`."""
+    """Serves a desk from a background thread, from the moment that it is made until `close`."""
 
-    def __init__(self, answer: Answer, *, name: str, port: int = 0) -> None:
+    def __init__(self, desk: Desk, *, name: str, port: int = 0) -> None:
         """Listen on 127.0.0.1. Raises OSError, with one clear message, where the port cannot be had."""
         self.connections = 0
-        self._answer = answer
+        self._desk = desk
         self._name = name
         self._listener = _listen(name, port)
         self.port: int = self._listener.getsockname()[1]
@@ -86,7 +84,7 @@ class Server:
         with contextlib.suppress(OSError):
             # Without this, a reply in two parts waits for the client's ACK of the first.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        talk = asyncio.get_running_loop().create_task(_talk(sock, self._answer))
+        talk = asyncio.get_running_loop().create_task(_talk(sock, self._desk))
         self._talks.add(talk)
         talk.add_done_callback(self._talks.discard)
         talk.add_done_callback(lambda _: sock.close())  # also where the talk was over before it began
@@ -102,18 +100,18 @@ def _listen(name: str, port: int) -> socket.socket:
     return listener
 
 
-async def _talk(sock: socket.socket, answer: Answer) -> None:
+async def _talk(sock: socket.socket, desk: Desk) -> None:
     reader, writer = await asyncio.open_connection(sock=sock, limit=_CHUNK)
-    await _Talk(reader, writer, answer).run()
+    await _Talk(reader, writer, desk).run()
 
 
 class _Talk:
     """One connection, from its first request to its end."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, desk: Desk) -> None:
         self._reader = reader
         self._writer = writer
-        self._answer = answer
+        self._desk = desk
         self._wire = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
 
     async def run(self) -> None:
@@ -134,20 +132,42 @@ class _Talk:
         head = await self._event()
         if not isinstance(head, h11.Request):
             return False
-        body = await self._body(head)
-        reply = self._answer(
-            Request.of(head.method.decode("ascii"), head.target.decode("latin-1"), list(head.headers), body)
-        )
+        if self._breaks_off(head):
+            self._reset()
+            return False
+        reply = self._reply(_request(head, await self._body(head)))
+        if reply.delay:
+            await self._desk.apause(reply.delay)
         match reply.ending:
             case "whole":
                 await self._send(reply, head)
             case "truncate":
                 await self._send(reply, head, upto=len(reply.body) // 2)
-            case "reset":
+            case "reset-body":
+                await self._send(reply, head, upto=len(reply.body) // 2)
                 self._reset()
+            case "reset" | "reset-upload":
+                self._reset()
+            case "garbage":
+                self._writer.write(self._desk.garbage)
+                await self._writer.drain()
             case "close":
                 pass  # hanging up is all
         return self._wire.our_state is h11.DONE and self._wire.their_state is h11.DONE
+
+    def _breaks_off(self, head: h11.Request) -> bool:
+        try:
+            return self._desk.early(_request(head, b"")) is not None
+        except Exception as failure:  # noqa: BLE001 - close raises it again
+            self._desk.own_up(failure)
+            return False
+
+    def _reply(self, request: Request) -> Reply:
+        """Have it answered; what the stand-in itself does wrong is told, and kept for `close`."""
+        try:
+            return self._desk.answer(request, connection=self)
+        except Exception as failure:  # noqa: BLE001 - anything at all is raised again by close
+            return self._desk.own_up(failure)
 
     async def _event(self) -> h11.Event:
         """Wait for the next thing that the client says."""
@@ -175,10 +195,22 @@ class _Talk:
         return bytes(body)
 
     async def _send(self, reply: Reply, head: h11.Request, upto: int | None = None) -> None:
-        headers = [*reply.headers, ("Content-Length", str(len(reply.body)))]
-        body = b"" if head.method == b"HEAD" else reply.body[:upto]
-        ending = [h11.EndOfMessage()] if upto is None else []
-        self._say(h11.Response(status_code=reply.status, headers=headers), h11.Data(data=body), *ending)
+        headers = list(reply.headers)
+        if reply.has_body:
+            headers.append(("Content-Length", str(len(reply.body))))
+        body = b"" if head.method == b"HEAD" or not reply.has_body else reply.body[:upto]
+        self._say(h11.Response(status_code=reply.status, headers=headers))
+        if reply.over and body:
+            size = -(-len(body) // _DROPS)
+            starts = range(0, len(body), size)
+            for start in starts:
+                await self._writer.drain()
+                await self._desk.apause(reply.over / len(starts))
+                self._say(h11.Data(data=body[start : start + size]))
+        else:
+            self._say(h11.Data(data=body))
+        if upto is None:
+            self._say(h11.EndOfMessage())
         await self._writer.drain()
 
     async def _turn_away(self, status: int, why: str) -> None:
@@ -220,6 +252,10 @@ class _Talk:
                 await self._writer.wait_closed()
         except OSError:  # TimeoutError included: the client does not read, or has gone
             self._writer.transport.abort()
+
+
+def _request(head: h11.Request, body: bytes) -> Request:
+    return Request.of(head.method.decode("ascii"), head.target.decode("latin-1"), list(head.headers), body)
 
 
 def _too_long() -> h11.RemoteProtocolError:

@@ -18,16 +18,8 @@ _ROUTE = re.compile(r"[A-Z]+ /\S*")
 class Schedule:
     """A plan of faults; the n-th sighting of a route gets the n-th fault of its plan.
 
-    A fault is one of
-
-    - the name of any documented error ("UPSTREAM_ERROR"): its documented reply, and the work is not done.
-      "RATE_LIMIT:2" sends Retry-After: 2 with it (any name takes a number of seconds; RATE_LIMIT has 1 by itself);
-    - "reset": the connection is reset before a reply, and the work is not done;
-    - "close": the connection is closed before a reply, and the work is not done;
-    - "lose": the work is done, then the connection is closed with no reply;
-    - "truncate": the work is done, the head and half of the body are sent, then the connection is closed;
-    - "html-503": a load balancer's page, and the work is not done;
-    - None: nothing goes wrong.
+    A fault is the name of any documented error ("UPSTREAM_ERROR", "RATE_LIMIT:2" with a number of seconds to wait), one of the kinds
+    of the wire (`resilient_client.sandbox.faults.WIRE`: "reset", "lose", "truncate", …), or None: nothing goes wrong.
 
     A sighting is a request that the API would have accepted. One that it refuses by itself (bad signature, reused nonce,
     spent budget, maintenance) takes nothing from the plan, so that all that was planned does happen. Past the end of its
@@ -62,10 +54,18 @@ class Schedule:
         with self._lock:
             return {place: tuple(plan) for place, plan in self._plans.items() if plan}
 
+    def early(self, route: str, request: Request, /) -> str | None:
+        """Take the next fault where it is one that breaks an upload off."""
+        with self._lock:
+            plan = self._plan(route, request)
+            return plan.popleft() if plan and plan[0] == "reset-upload" else None
+
+    def _plan(self, route: str, request: Request) -> deque[str | None] | None:
+        plan = self._plans.get((route, request.call))
+        return self._plans.get((route, None)) if plan is None else plan
+
     def __call__(self, route: str, request: Request, /) -> str | None:
         """Take the next fault for this request."""
         with self._lock:
-            plan = self._plans.get((route, request.call))
-            if plan is None:
-                plan = self._plans.get((route, None))
+            plan = self._plan(route, request)
             return plan.popleft() if plan else None

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, ROUND_UP, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard, cast
 
+from resilient_client.auth import HmacAuth
 from resilient_client.sandbox._api import Api, Faults, RefusedError, Reply, Request
 from resilient_client.sandbox._budget import RollingBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    import httpx
 
 # US dollars for one unit. The rates never move, so that a demonstration can be checked by hand.
 RATES: dict[str, Decimal] = {
@@ -81,6 +83,7 @@ class Zerotrace(Api):
     base: ClassVar[str] = "/api"
     nonce_header: ClassVar[str | None] = "X-API-NONCE"
     throttles: ClassVar[frozenset[str]] = frozenset({"RATE_LIMIT"})
+    unsent: ClassVar[frozenset[str]] = frozenset({"RESERVE_EXCEEDED"})
 
     def __init__(  # noqa: PLR0913 - each is one of the contract's figures, by keyword
         self,
@@ -110,6 +113,15 @@ class Zerotrace(Api):
         self._nonces: dict[str, float] = {}  # nonce -> when it was seen first, oldest first
         self._replaced: tuple[str, float] | None = None  # the one before, and when it was replaced
 
+    @property
+    def credentials(self) -> Mapping[str, str]:
+        """The partner's key and secret; a rotation changes the secret."""
+        return {"key": self.key, "secret": self.secret}
+
+    def sign_in(self, base_url: str) -> Mapping[str, httpx.Auth]:  # noqa: ARG002 - other APIs have a login
+        """Sign each request."""
+        return {"auth": HmacAuth(self.key, self.secret)}
+
     def weight_spent(self, now: float) -> int:
         """Tell the weight units that count against the budget `now` (monotonic seconds of the sandbox's clock)."""
         return self._budget.spent(now)
@@ -121,7 +133,7 @@ class Zerotrace(Api):
 
         Source: https://0trace.io/api/authentication, https://0trace.io/api/rate-limits
         """
-        if route not in self._routes or not request.path.startswith(f"{self.base}/"):
+        if not self.known(route, request):
             raise RefusedError("NOT_FOUND")
         self._authenticate(route, request, now)
         if self.maintenance:
@@ -131,7 +143,7 @@ class Zerotrace(Api):
 
     def charge(self, route: str, fault: str | None, now: float) -> None:
         """Spend the route's weight, unless the injected fault is one of those that come before the budget."""
-        if fault is None or fault.partition(":")[0] not in _FREE:
+        if fault is None or fault.partition(":")[0].partition("#")[0] not in _FREE:
             self._budget.spend(COST.get(route, 1), now)
 
     def _authenticate(self, route: str, request: Request, now: float) -> None:
@@ -170,7 +182,7 @@ class Zerotrace(Api):
 
     def work(self, route: str, request: Request, now: float) -> Reply:
         """Do what the route is for."""
-        return self.json(200, {"code": 0, "data": self._routes[route](self, request, now)})
+        return self.json(200, {"code": 0, "data": self.routes[route](self, request, now)})
 
     def code_of(self, document: Any) -> int | str | None:
         """Find the code where the envelope `{"code": n, …}` has it."""
@@ -257,7 +269,7 @@ class Zerotrace(Api):
         self.secret = f"sandbox-secret-{self._made_up('secret', self.rotations)[:32]}"
         return {"apiKey": self.key, "apiSecret": self.secret}
 
-    _routes: ClassVar[dict[str, Callable[[Zerotrace, Request, float], dict[str, Any]]]] = {
+    routes: ClassVar[Mapping[str, Callable[..., Any]]] = {
         "POST /v1/price": _price,
         "POST /v1/create": _create,
         "GET /v1/order": _order,
@@ -329,12 +341,9 @@ def _signs(secret: str, body: bytes, sign: str) -> bool:
 def _document(request: Request) -> dict[str, Any]:
     """Read the body as a JSON object."""
     try:
-        document = json.loads(request.body)
-    except (ValueError, RecursionError):
+        return request.document()
+    except ValueError:
         raise RefusedError("INVALID_REQUEST") from None
-    if not isinstance(document, dict):
-        raise RefusedError("INVALID_REQUEST")
-    return document
 
 
 def _amount(value: Any) -> Decimal:

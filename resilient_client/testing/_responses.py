@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resilient_client._words import Example, Rule
     from resilient_client.policy import Policy
 
-__all__ = ["error_response"]
+__all__ = ["error_response", "place"]
 
 
 def error_response(  # noqa: PLR0913 - what a test wants to be different
@@ -71,7 +71,7 @@ def error_response(  # noqa: PLR0913 - what a test wants to be different
             (envelope.request_id, request_id),
         ):
             if value is not None:
-                _place(body, [places] if isinstance(places, str) else list(places), value)
+                place(body, [places] if isinstance(places, str) else list(places), value)
     if request_id is not None:
         names = loaded.envelope.request_id_header
         lines[names if isinstance(names, str) else names[0]] = request_id
@@ -188,7 +188,7 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _place(body: Any, pointers: list[str], value: str) -> None:
+def place(body: Any, pointers: list[str], value: Any) -> None:
     """Put a value where the first pointer leads that has a place for it."""
     for pointer in pointers:
         *way, last = pointer.split("/")[1:]

@@ -328,7 +328,7 @@ def test_one_string_is_not_a_plan() -> None:
 @pytest.mark.parametrize(
     ("fault", "complaint"),
     [
-        ("UPSTREAM", "no such fault .*'UPSTREAM'; there are reset, .*UPSTREAM_ERROR"),
+        ("UPSTREAM", "no such fault .*'UPSTREAM'; there are close, reset, .*UPSTREAM_ERROR"),
         ("RATE_LIMIT:soon", "whole seconds"),
     ],
 )

@@ -1,0 +1,211 @@
+"""What can go wrong: the names of the faults, and faults by chance or from a specification. Plans are in `schedule`.
+
+A fault is one word: a kind of the wire (`WIRE`), or the name of an error that the API documents. What may follow it:
+
+    latency:0.5        seconds, of the sandbox's clock
+    RATE_LIMIT:2       whole seconds of Retry-After
+    INVALID_REQUEST#2  the second example of that error in the policy file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from resilient_client.sandbox._api import Faults, Reply, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A way in which a request goes wrong between the client and the API."""
+
+    works: bool  # whether the API does what was asked
+    about: str
+    seconds: float | None = None  # for kinds that take time, unless told
+
+
+WIRE: Mapping[str, Kind] = {
+    "close": Kind(works=False, about="the connection is closed where a reply was due"),
+    "reset": Kind(works=False, about="the connection is reset (RST) where a reply was due"),
+    "reset-upload": Kind(works=False, about="the connection is reset while the request's body is being sent"),
+    "garbage": Kind(works=False, about="what comes back is not HTTP"),
+    "html-503": Kind(works=False, about="a load balancer's page"),
+    "lose": Kind(works=True, about="the work is done, then the connection is closed with no reply"),
+    "lose-reset": Kind(works=True, about="the work is done, then the connection is reset with no reply"),
+    "lose-garbage": Kind(works=True, about="the work is done, and what comes back is not HTTP"),
+    "truncate": Kind(
+        works=True, about="the work is done; half of the body comes, then the connection is closed"
+    ),
+    "reset-body": Kind(
+        works=True, about="the work is done; half of the body comes, then the connection is reset"
+    ),
+    "latency": Kind(works=True, about="the work is done, and the reply comes late", seconds=1.0),
+    "drip": Kind(works=True, about="the work is done, and its body comes drop by drop", seconds=1.0),
+    "stale": Kind(works=True, about="all is well; but the next request on this connection finds it closed"),
+}
+"""The kinds that every API has, by name."""
+
+_ENDINGS: Mapping[str, Any] = {
+    "lose": "close",
+    "lose-reset": "reset",
+    "lose-garbage": "garbage",
+} | {name: name for name in ("close", "reset", "reset-upload", "garbage", "truncate", "reset-body")}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault's name, read."""
+
+    kind: str  # of `WIRE`, or a documented error's name
+    seconds: float | None = None
+    example: int = 1  # of the documented error's, counted from 1
+
+    @property
+    def works(self) -> bool:
+        """Tell whether the API does what was asked."""
+        return self.kind in WIRE and WIRE[self.kind].works
+
+    def spoil(self, reply: Reply) -> Reply:
+        """Give the reply as it goes out, or does not."""
+        if self.kind in _ENDINGS:
+            return replace(reply, ending=_ENDINGS[self.kind])
+        seconds = self.seconds if self.seconds is not None else WIRE[self.kind].seconds or 0.0
+        match self.kind:
+            case "latency":
+                return replace(reply, delay=seconds)
+            case "drip":
+                return replace(reply, over=seconds)
+            case _:
+                return replace(reply, stale=True)
+
+
+def parse(text: str) -> Fault:
+    """Read a fault's name. Raises ValueError where what follows it is no number; whether it exists is the API's to say."""
+    # Names of documented errors may hold blanks, but neither of these two signs.
+    named, colon, after = text.partition(":")
+    name, sharp, which = named.partition("#")
+    seconds: float | None = None
+    if colon:
+        takes = WIRE[name].seconds is not None if name in WIRE else True
+        if not takes:
+            raise ValueError(f"fault {text!r}: {name} takes no seconds")
+        whole = name not in WIRE
+        if not (after.isascii() and after.replace("." if not whole else "", "", 1).isdecimal()):
+            kind = "whole seconds" if whole else "seconds"
+            raise ValueError(f"fault {text!r}: {kind} must follow the colon, as in {name}:2")
+        seconds = float(after)
+    if sharp and (name in WIRE or not (which.isascii() and which.isdecimal() and int(which) >= 1)):
+        raise ValueError(
+            f"fault {text!r}: after the # comes the number of one of its examples, as in {name}#2"
+        )
+    return Fault(kind=name, seconds=seconds, example=int(which) if sharp else 1)
+
+
+def every_fault(name: str) -> tuple[str, ...]:
+    """List all faults that chance may pick for an API: the kinds of the wire, and each error that the API itself sends.
+
+    Raises ValueError for an API that has no sandbox.
+    """
+    from resilient_client.sandbox._documented import documented  # noqa: PLC0415 - it reads policies
+    from resilient_client.sandbox._sandbox import api_class  # noqa: PLC0415 - it imports this file
+
+    unsent = api_class(name).unsent
+    return (
+        *WIRE,
+        *(error for error in documented(name) if error not in unsent),
+    )
+
+
+class RandomFaults:
+    """Faults by chance, the same for the same seed.
+
+    Each request that the API was about to accept fails with the probability `rate`, by one of `kinds`: names, or names with
+    weights. `routes` ("POST /v1/create") limits it to some. What a request meets depends on the seed, on whose request it is, and
+    on how many of the same came before; not on the order in which callers arrive. Whose it is tells its `X-Sandbox-Call`
+    header, else its idempotency key, else only its route. May be asked from any thread.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        *,
+        kinds: Sequence[str] | Mapping[str, float],
+        seed: int = 0,
+        routes: Iterable[str] | None = None,
+    ) -> None:
+        """Set up. Raises ValueError for a rate outside of 0 to 1, or where there is nothing to pick from."""
+        if not 0 <= rate <= 1:
+            raise ValueError(f"a rate of faults is from 0 to 1 (got {rate!r})")
+        weights = dict(kinds) if isinstance(kinds, Mapping) else dict.fromkeys(kinds, 1.0)
+        if not weights or any(weight <= 0 for weight in weights.values()):
+            raise ValueError("kinds of faults: at least one is needed, and each weight is above 0")
+        for name in weights:
+            parse(name)
+        self.rate = rate
+        self.seed = seed
+        self._weights = weights
+        self._routes = frozenset(routes) if routes is not None else None
+        self._sightings: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<RandomFaults rate={self.rate} seed={self.seed} kinds={list(self._weights)}>"
+
+    def __call__(self, route: str, request: Request, /) -> str | None:
+        """Draw for this request."""
+        if self._routes is not None and route not in self._routes:
+            return None
+        whose = self._whose(route, request)
+        with self._lock:
+            number = self._sightings[whose]
+            self._sightings[whose] += 1
+        return self._draw(whose, number)
+
+    def early(self, route: str, request: Request, /) -> str | None:
+        """Draw for a request of which only the head has come; only a broken upload counts, all else is drawn again later."""
+        if self._routes is not None and route not in self._routes:
+            return None
+        whose = self._whose(route, request)
+        with self._lock:
+            if self._draw(whose, self._sightings[whose]) != "reset-upload":
+                return None
+            self._sightings[whose] += 1
+        return "reset-upload"
+
+    def _whose(self, route: str, request: Request) -> str:
+        tag = request.call or request.headers.get("idempotency-key")
+        return f"{route} {tag}" if tag else route
+
+    def _draw(self, whose: str, number: int) -> str | None:
+        digest = hashlib.sha256(f"{self.seed}/{whose}/{number}".encode()).digest()
+        if int.from_bytes(digest[:8]) / 2**64 >= self.rate:
+            return None
+        at = int.from_bytes(digest[8:16]) / 2**64 * sum(self._weights.values())
+        for name, weight in self._weights.items():
+            at -= weight
+            if at < 0:
+                return name
+        return name
+
+
+class InTurn:
+    """Several deciders: the first that names a fault has its way."""
+
+    def __init__(self, deciders: Iterable[Faults]) -> None:
+        self._deciders = tuple(deciders)
+
+    def __call__(self, route: str, request: Request, /) -> str | None:
+        """Ask one after the other."""
+        return next((fault for each in self._deciders if (fault := each(route, request)) is not None), None)
+
+    def early(self, route: str, request: Request, /) -> str | None:
+        """Ask those that can decide early."""
+        early = (getattr(each, "early", None) for each in self._deciders)
+        return next((fault for ask in early if ask and (fault := ask(route, request)) is not None), None)
