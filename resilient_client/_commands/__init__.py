@@ -11,6 +11,7 @@ import click
 from resilient_client import __version__
 
 from .demo import demo
+from .sandbox import sandbox
 from .schema import schema
 
 __all__ = ["main"]
@@ -22,5 +23,5 @@ def main() -> None:
     """See how a client behaves that knows how each API fails."""
 
 
-for _command in (demo, schema):
+for _command in (demo, sandbox, schema):
     main.add_command(_command)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 import threading
@@ -94,10 +95,15 @@ def _listen(name: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server(("127.0.0.1", port), backlog=128)
     except OSError as error:
-        why = f"the {name} sandbox cannot listen on 127.0.0.1:{port}: {error.strerror or error}"
+        why = f"the {name} sandbox cannot listen on 127.0.0.1:{port}: {_reason(error)}"
         raise OSError(error.errno, why) from None
     listener.setblocking(False)  # noqa: FBT003 - the socket module has it so
     return listener
+
+
+def _reason(error: OSError) -> str:
+    # asyncio and socket put the address into the text once more.
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 async def _talk(sock: socket.socket, desk: Desk) -> None:
