@@ -18,12 +18,12 @@ from ._httpx import HOST
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._flow.rulebook import Rulebook
+    from ._flow.rulebook import Rule, Rulebook
     from ._words import Example, Given
     from .outcome import Outcome
     from .policy import Policy
 
-__all__ = ["Rehearsal", "contradictions", "rehearse"]
+__all__ = ["Rehearsal", "body_of", "contradictions", "rehearse", "reply_of"]
 
 _START = 1_750_000_000.0  # epoch seconds
 _MOST_STEPS = 10_000
@@ -47,9 +47,11 @@ class _Setting:
     clock = None
     keep_cookies: Any = None
 
-    @staticmethod
-    def chance() -> float:
-        return 1.0  # the upper end of every jitter: the longest way
+    def __init__(self, chance: float) -> None:
+        self._chance = chance
+
+    def chance(self) -> float:
+        return self._chance
 
     @staticmethod
     def new_key() -> str:
@@ -62,12 +64,19 @@ class Rehearsal:
 
     outcome: Outcome
     waits: list[float]  # seconds between attempts, without jitter; the upper ends where the jitter is full
+    sleeps: list[float]  # the same with jitter, as they would be slept
+    rule: Rule | None  # what the first reply was judged by
 
 
-def rehearse(rules: Rulebook, given: Given, *, deadline: float | None = None) -> Rehearsal:
-    """Play one call, each of whose attempts is answered with `given`."""
+def rehearse(
+    rules: Rulebook, given: Given, *, deadline: float | None = None, chance: float = 1.0
+) -> Rehearsal:
+    """Play one call, each of whose attempts is answered with `given`.
+
+    `deadline` is in seconds; `chance` is what every jitter draws: 0 for its lower end, 1 for its upper one, the longest way.
+    """
     request = _request(given)
-    call = Call(request, rules, 0.0, _Setting())
+    call = Call(request, rules, 0.0, _Setting(chance))
     call.options = {"override_conflict": True} if given.override_conflict else None
     call.until = deadline
     if given.signer:
@@ -82,9 +91,9 @@ def rehearse(rules: Rulebook, given: Given, *, deadline: float | None = None) ->
             told = Told(now, wall=_START + now)
             match step:
                 case Send():
-                    told = told._replace(response=_reply(given))
+                    told = told._replace(response=reply_of(given))
                 case Read(response):
-                    told = told._replace(response=response, body=Body(_body(given), "whole"))
+                    told = told._replace(response=response, body=Body(body_of(given), "whole"))
                 case Sleep(seconds):
                     now += seconds
                     told = Told(now, wall=_START + now)
@@ -92,7 +101,13 @@ def rehearse(rules: Rulebook, given: Given, *, deadline: float | None = None) ->
                     pass
             step = steps.send(told)
     except StopIteration:
-        return Rehearsal(call.outcome(), [tried.base for tried in call.tried[: _waits(call)]])
+        waited = call.tried[: _waits(call)]
+        return Rehearsal(
+            call.outcome(),
+            [tried.base for tried in waited],
+            [tried.wait for tried in waited],
+            call.tried[0].rule,
+        )
     raise AssertionError(f"{rules.api}: a call that is always answered {given.status} never ends")
 
 
@@ -106,17 +121,19 @@ def _request(given: Given) -> httpx.Request:
     return httpx.Request(given.method, f"https://api.example{given.path}", headers=headers, content=content)
 
 
-def _body(given: Given) -> bytes:
+def body_of(given: Given) -> bytes:
+    """Give the bytes of the reply's body."""
     if given.json_ is not None:
         return json.dumps(given.json_).encode()
     return (given.text or "").encode()
 
 
-def _reply(given: Given) -> httpx.Response:
+def reply_of(given: Given) -> httpx.Response:
+    """Make the reply."""
     headers = dict(given.headers)
     if given.json_ is not None:
         headers.setdefault("Content-Type", "application/json")
-    return httpx.Response(given.status, headers=headers, content=_body(given))
+    return httpx.Response(given.status, headers=headers, content=body_of(given))
 
 
 def contradictions(policy: Policy) -> Iterator[str]:

@@ -11,8 +11,11 @@ import click
 from resilient_client import __version__
 
 from .demo import demo
+from .explain import explain
+from .policies import policies
 from .sandbox import sandbox
 from .schema import schema
+from .show import show
 
 __all__ = ["main"]
 
@@ -23,5 +26,5 @@ def main() -> None:
     """See how a client behaves that knows how each API fails."""
 
 
-for _command in (demo, sandbox, schema):
+for _command in (demo, explain, policies, sandbox, schema, show):
     main.add_command(_command)
