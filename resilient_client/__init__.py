@@ -10,17 +10,17 @@ reads the file and does it. `ResilientClient(policy="zerotrace")` stands where `
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .auth import HmacAuth, TokenAuth
-from .client import AsyncResilientClient, ResilientClient
-from .errors import ApiError, PolicyError, raise_for_status
-from .loading import load_policy, policy_names
-from .outcome import Attempt, Outcome, Verdict, outcome_of
-from .transport import AsyncResilientTransport, ResilientTransport
-
 if TYPE_CHECKING:
+    from .auth import HmacAuth, TokenAuth
+    from .client import AsyncResilientClient, ResilientClient
+    from .errors import ApiError, PolicyError, raise_for_status
+    from .loading import load_policy, policy_names
+    from .outcome import Attempt, Outcome, Verdict, outcome_of
     from .policy import Policy
+    from .transport import AsyncResilientTransport, ResilientTransport
 
 __all__ = [
     "ApiError",
@@ -43,11 +43,37 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+# Where each public name lives. It is loaded when it is first asked for, so that this package, its command and its pytest plugin are
+# imported without httpx and pydantic.
+_HOMES = {
+    "ApiError": "errors",
+    "AsyncResilientClient": "client",
+    "AsyncResilientTransport": "transport",
+    "Attempt": "outcome",
+    "HmacAuth": "auth",
+    "Outcome": "outcome",
+    "Policy": "policy",
+    "PolicyError": "loading",
+    "ResilientClient": "client",
+    "ResilientTransport": "transport",
+    "TokenAuth": "auth",
+    "Verdict": "outcome",
+    "load_policy": "loading",
+    "outcome_of": "outcome",
+    "policy_names": "loading",
+    "raise_for_status": "errors",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Load `Policy` when it is first named: pydantic is not needed to import this package."""
-    if name == "Policy":
-        from .policy import Policy  # noqa: PLC0415 - see above
+    """Load a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
 
-        return Policy
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -13,6 +13,7 @@ from resilient_client import __version__
 from .demo import demo
 from .explain import explain
 from .policies import policies
+from .prove import prove
 from .sandbox import sandbox
 from .schema import schema
 from .show import show
@@ -26,5 +27,5 @@ def main() -> None:
     """See how a client behaves that knows how each API fails."""
 
 
-for _command in (demo, explain, policies, sandbox, schema, show):
+for _command in (demo, explain, policies, prove, sandbox, schema, show):
     main.add_command(_command)

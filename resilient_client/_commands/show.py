@@ -138,17 +138,19 @@ def _times(retry: Retry) -> str:
 def _waits(retry: Retry) -> str:
     if retry.schedule is not None:
         return f"after {_listed([f'{wait:g}' for wait in retry.schedule], ', ')} s"
+    own = _own(retry)
+    return f"after {_listed([_place(hint) for hint in retry.after], ', ')}, else {own}" if retry.after else own
+
+
+def _own(retry: Retry) -> str:
+    from resilient_client._words import Backoff  # noqa: PLC0415 - not for --help
+
     if callable(retry.wait):
         return "as tenacity's wait says"
     if retry.wait is not None:
-        return "at once" if retry.wait == 0 else f"after {retry.wait:g} s"
-    from resilient_client._words import Backoff  # noqa: PLC0415 - not for --help
-
+        return "at once" if retry.wait == 0 else f"{retry.wait:g} s"
     backoff = retry.backoff or Backoff()
-    own = f"backoff {backoff.first:g} s to {backoff.max:g} s"
-    return (
-        f"after {_listed([_place(hint) for hint in retry.after], ', ')}, else {own}" if retry.after else own
-    )
+    return f"backoff {backoff.first:g} s to {backoff.max:g} s"
 
 
 def _place(hint: Any) -> str:
