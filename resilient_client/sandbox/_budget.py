@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from itertools import takewhile
 
 # Times are floats, and a client that waits exactly as long as it was told must find room.
 _TOLERANCE = 1e-6  # seconds
@@ -16,10 +17,14 @@ class RollingBudget:
         self.budget = budget
         self.per = per  # seconds
         self._spent: deque[tuple[float, int]] = deque()
+        self._total = 0
 
     def spent(self, now: float) -> int:
         """Tell the weight that has not aged out `now` (monotonic seconds)."""
-        return sum(cost for at, cost in self._spent if not self._aged_out(at, now))
+        # Only what has aged out is looked at: a budget is asked at every request.
+        return self._total - sum(
+            cost for _, cost in takewhile(lambda each: self._aged_out(each[0], now), self._spent)
+        )
 
     def wait(self, cost: int, now: float) -> int:
         """Tell in how many whole seconds, rounded up, `cost` fits: 0 if it does now, at least 1 if it does not."""
@@ -37,8 +42,9 @@ class RollingBudget:
     def spend(self, cost: int, now: float) -> None:
         """Spend `cost`, whether or not it fits, and forget what has aged out."""
         while self._spent and self._aged_out(self._spent[0][0], now):
-            self._spent.popleft()
+            self._total -= self._spent.popleft()[1]
         self._spent.append((now, cost))
+        self._total += cost
 
     def _aged_out(self, at: float, now: float) -> bool:
         return now - at >= self.per - _TOLERANCE
