@@ -11,6 +11,7 @@ import json
 import os
 import threading
 import weakref
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from ._httpx import HOST
 from ._wake import from_any_thread
 from .clock import SYSTEM, Clock
 from .errors import api_error
-from .outcome import record_of
+from .outcome import mark_exception, record_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -346,7 +347,13 @@ def _again(error: Exception) -> Callable[[], Exception]:
             if made is not None:
                 return made
         if isinstance(error, httpx.TransportError):
-            return type(error)(str(error))
+            made_anew = type(error)(str(error))
+            with suppress(RuntimeError):  # it was raised without a request
+                made_anew.request = error.request
+            record = record_of(error)
+            if record is not None:
+                mark_exception(made_anew, record)
+            return made_anew
         return error
 
     return make

@@ -184,8 +184,13 @@ def record_of(source: object) -> Record | None:
 
 
 def mark_exception(error: Exception, record: Record) -> None:
-    """Leave the record on an exception that is about to be raised."""
+    """Leave the record on an exception that is about to be raised.
+
+    An ApiError that comes from within, a sign-in's, is told as the end of this call: what its earlier attempts may have done counts.
+    """
     setattr(error, _EXCEPTION_RECORD, record)
+    if isinstance(getattr(error, "outcome", None), Outcome):
+        error.outcome = record.outcome()  # type: ignore[attr-defined] # it has one: that was asked
 
 
 def outcome_of(source: object) -> Outcome:

@@ -16,6 +16,35 @@ PYTEST_FILES = sorted(path.name for path in EXAMPLES.glob("test_*.py"))
 # What each must say: an example that runs and shows nothing would pass otherwise.
 SAYS = {
     "async_client.py": ["20 of 20 calls succeeded", "sign-ins: 2"],
+    "customer_verification.py": [
+        "TOKEN_EXPIRED -> RATE_LIMIT_EXCEEDED -> NETWORK_ERROR -> CREATED",
+        "TOKEN_EXPIRED -> RATE_LIMIT_EXCEEDED -> NETWORK_ERROR -> DUPLICATE_RESOURCE",
+        "may be our own: looked up by its e-mail address",
+        "RESOURCE_CONFLICT, for the user: A review is still in progress.",
+        "customers: 1, sign-ins: 2",
+    ],
+    "dual.py": [
+        "objects that exist: 1",
+        "200 after 2 logins",
+        "200, then OBJECT_LOCKED until it was 200",
+        "12 made, after 2 waits that the API asked for",
+        "INVALID_TEMPLATE_SCHEMA, code 4001, at born",
+    ],
+    "integration.py": [
+        "result 2: SERVER_ERROR -> RATE_LIMITED -> CREATED",
+        "result 3: NETWORK_ERROR -> Conflict: our own",
+        "correction: Conflict -> CREATED",
+        "ever registered, per activity: [2, 1, 1]",
+    ],
+    "openpoly.py": [
+        "attempt 3: 201",
+        "operations that exist: 1",
+        "operation 2 has the key top-up-2",
+        "sent 1 time, may have been applied: True",
+        "Three top-ups of 1250 make 3750",
+        "OPERATOR_USER_NOT_FOUND: Launch a session",
+        "key scopes: simulator:write",
+    ],
     "drop_in.py": [
         "httpx.Client:     401",
         "ResilientClient:  200",
