@@ -10,20 +10,23 @@ import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from http.client import responses
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from urllib.parse import parse_qsl, unquote
 
-from resilient_client.sandbox._documented import documented, worded
-from resilient_client.sandbox.faults import WIRE, parse
+from resilient_client.sandbox._documented import worded
+from resilient_client.sandbox.faults import WIRE, example_of, find
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from resilient_client.sandbox.faults import Fault
 
 CALL_HEADER = "x-sandbox-call"
 
 Ending = Literal["whole", "close", "reset", "reset-upload", "garbage", "truncate", "reset-body"]
+
+_DROPS = 64  # pieces at most, of a body that comes drop by drop
 
 
 class Clock(Protocol):
@@ -100,6 +103,37 @@ class Reply:
         """Tell whether this status comes with a body, and so with a length (RFC 9110 §8.6)."""
         return self.status >= 200 and self.status not in {204, 304}
 
+    @property
+    def reason(self) -> bytes:
+        """The words beside the status (RFC 9112 §4), none for a status that has none."""
+        return responses.get(self.status, "").encode("ascii")
+
+    @property
+    def field_lines(self) -> list[tuple[bytes, bytes]]:
+        """The headers as bytes; what came in as bytes of a header can go out in one."""
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
+
+    def outgoing(self, method: str) -> Reply:
+        """Give it as it goes out to a request of this method: with its length, and as much of its body as is sent.
+
+        HEAD gets no body (RFC 9110 §9.3.2), and what has none cannot break off in it: it goes out whole.
+        """
+        headers = self.headers
+        if self.has_body:
+            headers = (*headers, ("Content-Length", str(len(self.body))))
+        body = self.body if self.has_body and method != "HEAD" else b""
+        if self.ending not in {"truncate", "reset-body"}:
+            return replace(self, headers=headers, body=body)
+        ending = self.ending if body else "whole"
+        return replace(self, headers=headers, body=body[: len(body) // 2], ending=ending)
+
+    def drops(self) -> Iterator[tuple[float, bytes]]:
+        """Give its body in pieces, each with the seconds to wait before it; in one piece unless it comes drop by drop."""
+        size = -(-len(self.body) // _DROPS) if self.over else len(self.body)
+        starts = range(0, len(self.body), size or 1)
+        for start in starts:
+            yield self.over / len(starts), self.body[start : start + size]
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -122,8 +156,9 @@ class Seen:
 class Faults(Protocol):
     """Decides what goes wrong with a request: a fault's name, or None. `Schedule` is one; any function will do.
 
-    One that also has a method `early(route, request)` is asked when the head of a request has come, before its body: it may
-    name "reset-upload" then, or None.
+    One that also has a method `early(route, request)` is asked when the head of a request to a known route has come, before
+    its body and any check: it may name "reset-upload" then, or None. Named later, by one that has no `early`, "reset-upload" is a
+    reset after the upload.
     """
 
     def __call__(self, route: str, request: Request, /) -> str | None:
@@ -156,7 +191,7 @@ class Api(ABC):
 
     The order is always the same: `admit` (who asks, may they ask now), then the injected fault, then `work`. So a fault
     spares nobody the checks: a retry that reuses a nonce is refused whatever the schedule had in store for it, and it is
-    not counted as a sighting.
+    not counted as a sighting. An upload that breaks off is the exception: nothing can be checked of half a request.
     """
 
     name: ClassVar[str]
@@ -164,10 +199,10 @@ class Api(ABC):
     routes: ClassVar[Mapping[str, Callable[..., Any]]]  # "GET /customers/{id}" -> what `work` does for it
     unknown: ClassVar[str] = "NOT_FOUND"  # the error that answers a route which is not there
     nonce_header: ClassVar[str | None] = None
-    throttles: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # errors that always carry Retry-After; 1 second unless told
-    unsent: ClassVar[frozenset[str]] = frozenset()  # documented errors that the API itself never sends
+    throttles: ClassVar[frozenset[str]] = frozenset()
+    """Errors that always carry Retry-After: 1 second, unless told."""
+    unsent: ClassVar[frozenset[str]] = frozenset()
+    """Documented errors that the API itself never sends."""
 
     def __init__(self, *, faults: Faults | None = None) -> None:
         self.requests: list[Seen] = []
@@ -213,8 +248,12 @@ class Api(ABC):
         return tuple(seen for seen in tuple(self.requests) if seen.fault is not None)
 
     def tally(self) -> Counter[str]:
-        """Count what was injected, by fault."""
-        return Counter(seen.fault for seen in self.injected if seen.fault is not None)
+        """Count the faults that were drawn, by name; "stale" once, also where a second request found its connection closed."""
+        return Counter(
+            seen.fault
+            for seen in self.injected
+            if seen.fault is not None and not (seen.fault == "stale" and seen.status is None)
+        )
 
     # --- the way of a request
 
@@ -250,10 +289,8 @@ class Api(ABC):
     def early(self, request: Request, now: float) -> Reply | None:
         """Say, when only the head of a request has come, whether its upload is to break off here."""
         ask = getattr(self._faults, "early", None)
-        if ask is None:
-            return None
         route, request = self._routed(request)
-        if ask(route, request) is None:
+        if ask is None or not self.known(route, request) or ask(route, request) is None:
             return None
         reply = Reply(status=0, headers=(), body=b"", ending="reset-upload")
         self._note(route, request, now, reply=reply, fault="reset-upload")
@@ -275,7 +312,9 @@ class Api(ABC):
         if path is None:
             return f"{request.method} {request.path}", request
         exact = f"{request.method} {path}"
-        if exact in self.routes:
+        if (
+            exact in self.routes and "{" not in path
+        ):  # a template is no path, though somebody may send it as one
             return exact, request
         for route in self.routes:
             params = _match(route, request.method, path)
@@ -352,22 +391,15 @@ class Api(ABC):
         `retry_after` is in seconds; `words` are other ones for `message`, `field` and `details`. Raises ValueError for a
         name that the file does not have.
         """
-        table = documented(self.name)
-        if name not in table:
-            known = ", ".join([*WIRE, *table])
-            raise ValueError(f"no such fault in the {self.name} sandbox: {name!r}; there are {known}")
-        if not 1 <= example <= len(table[name]):
-            raise ValueError(
-                f"no such fault in the {self.name} sandbox: {name}#{example}; it has {len(table[name])} examples"
-            )
-        entry = table[name][example - 1]
-        headers = dict(entry.headers)
+        entry = example_of(self.name, name, example)
         if retry_after is None and name in self.throttles:
             retry_after = 1
+        told = (
+            {"date"} if retry_after is None else {"date", "retry-after"}
+        )  # the sandbox has a time of its own
+        headers = {key: value for key, value in entry.headers.items() if key.lower() not in told}
         if retry_after is not None:
-            headers = {key: value for key, value in headers.items() if key.lower() != "retry-after"}
             headers["Retry-After"] = str(retry_after)
-        headers.pop("Date", None)  # the sandbox has a time of its own
         if entry.json is None:
             page = (entry.text or "").encode()
             kind = "text/html" if page.lstrip()[:1] == b"<" else "text/plain"
@@ -377,10 +409,7 @@ class Api(ABC):
 
     def fault(self, text: str) -> Fault:
         """Read a fault's name. Raises ValueError for one that this API does not have."""
-        fault = parse(text)
-        if fault.kind not in WIRE:
-            self.error(fault.kind, example=fault.example)
-        return fault
+        return find(text, self.name)
 
     def _refuse(self, refusal: RefusedError) -> Reply:
         return self.error(

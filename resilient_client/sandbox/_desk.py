@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 import time
-import weakref
 from dataclasses import replace
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
+
+import anyio
 
 from resilient_client.sandbox._api import Reply
 
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from resilient_client.sandbox._api import Api, Clock, Request
 
 CONTROL = "/_sandbox"
+
+
+class Line:
+    """What is to be known of a connection between two of its requests."""
+
+    def __init__(self) -> None:
+        self.ends = False  # the next request finds it closed
 
 
 class Desk:
@@ -29,27 +36,27 @@ class Desk:
         self._state = state
         self._clock = clock
         self._lock = threading.Lock()
-        self._closing: weakref.WeakSet[object] = weakref.WeakSet()
         self.failures: list[Exception] = []
         """What the stand-in itself did wrong while it served in a thread that nobody watches."""
 
-    def early(self, request: Request) -> Reply | None:
+    def early(self, request: Request, line: Line) -> Reply | None:
         """Say what becomes of a request of which only the head is here; None to let it go on."""
+        if line.ends:
+            return None
         with self._lock:
             return self._state.early(request, self._clock.monotonic())
 
-    def answer(self, request: Request, *, connection: object) -> Reply:
+    def answer(self, request: Request, line: Line) -> Reply:
         """Answer a request that came in on a connection."""
         if request.path == CONTROL:
             return self._report()
         with self._lock:
             now = self._clock.monotonic()
-            if connection in self._closing:
-                self._closing.discard(connection)
+            if line.ends:
+                line.ends = False
                 return self._state.drop(request, now)
             reply = self._state.answer(request, now, self._clock.time())
-            if reply.stale:
-                self._closing.add(connection)
+            line.ends = reply.stale
         return replace(reply, headers=(*reply.headers, ("Date", formatdate(self._clock.time(), usegmt=True))))
 
     def own_up(self, failure: Exception) -> Reply:
@@ -71,16 +78,16 @@ class Desk:
         if hasattr(self._clock, "advance"):
             self.pause(seconds)
         else:
-            await getattr(self._clock, "asleep", asyncio.sleep)(seconds)
+            await getattr(self._clock, "asleep", anyio.sleep)(seconds)
 
     def _report(self) -> Reply:
         """Tell what was seen and what was injected, as JSON: for those who are in another process."""
         with self._lock:
-            seen = list(self._state.requests)
+            seen, injected = list(self._state.requests), self._state.tally()
         document: dict[str, Any] = {
             "api": self._state.name,
             "requests": len(seen),
-            "injected": dict(self._state.tally()),
+            "injected": injected,
             "seen": [
                 {
                     "time": round(each.time, 6),

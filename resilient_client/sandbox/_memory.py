@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx
 
 from resilient_client.sandbox._api import Request
+from resilient_client.sandbox._desk import Line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from resilient_client.sandbox._api import Reply
     from resilient_client.sandbox._desk import Desk
@@ -17,77 +19,108 @@ if TYPE_CHECKING:
 # As httpcore words them.
 _RESET = "[Errno 104] Connection reset by peer"
 _NO_REPLY = "Server disconnected without sending a response."
-_GARBAGE = "illegal status line: bytearray(b'%s')"
+_GARBAGE = "illegal status line: bytearray({!r})"
 _CUT_SHORT = "peer closed connection without sending complete message body (received {} bytes, expected {})"
 _SLOW = "timed out"
 
-_PIECES = 16  # into which a body is cut that comes drop by drop
 
+class Memory:
+    """One client's way to the desk: what it sends goes over one connection, which is opened anew whenever it has ended."""
 
-def respond(desk: Desk, request: httpx.Request) -> httpx.Response:
-    """Have `request` answered.
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._line = Line()
 
-    Raises the httpx exception that a socket would: ReadError for a connection that was reset, RemoteProtocolError for one that
-    was closed or spoke no HTTP, ReadTimeout where the reply comes later than the request's read timeout. A body that breaks
-    off raises when it is read.
-    """
-    target = request.url.raw_path.decode("ascii")
-    asked = Request.of(request.method, target, request.headers.raw, request.read())
-    reply = desk.early(asked) or desk.answer(asked, connection=desk)
-    if reply.delay:
-        patience = (request.extensions.get("timeout") or {}).get("read")
-        if patience is not None and reply.delay > patience:
-            desk.pause(patience)
-            raise httpx.ReadTimeout(_SLOW, request=request)
-        desk.pause(reply.delay)
-    match reply.ending:
-        case "reset" | "reset-upload":
-            raise httpx.ReadError(_RESET, request=request)
-        case "close":
-            raise httpx.RemoteProtocolError(_NO_REPLY, request=request)
-        case "garbage":
-            raise httpx.RemoteProtocolError(_GARBAGE % desk.garbage.decode("ascii").strip(), request=request)
-        case "truncate" | "reset-body":
-            sent = reply.body[: len(reply.body) // 2]
-        case "whole":
-            sent = reply.body
-    headers = list(reply.headers)
-    if reply.has_body:
-        headers.append(("Content-Length", str(len(reply.body))))
-    return httpx.Response(
-        reply.status,
-        headers=headers,
-        stream=_Body(b"" if request.method == "HEAD" else sent, reply, desk.pause if reply.over else None),
-        request=request,
-        extensions={"http_version": b"HTTP/1.1"},
-    )
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        """Have `request` answered.
+
+        Raises the httpx exception that a socket would: ReadError for a connection that was reset, RemoteProtocolError for one
+        that was closed or spoke no HTTP, ReadTimeout where the reply comes later than the request's read timeout. A body that
+        breaks off, or is too slow, raises when it is read.
+        """
+        reply = self._ask(request)
+        wait = _within(reply.delay, request)
+        if wait:
+            self._desk.pause(wait)
+        return self._outcome(reply, request, late=wait < reply.delay)
+
+    async def ahandle(self, request: httpx.Request) -> httpx.Response:
+        """Have it answered in a task; other tasks get their turn while time passes."""
+        reply = self._ask(request)
+        wait = _within(reply.delay, request)
+        if wait:
+            await self._desk.apause(wait)
+        return self._outcome(reply, request, late=wait < reply.delay)
+
+    def _ask(self, request: httpx.Request) -> Reply:
+        target = request.url.raw_path.decode("ascii")
+        asked = Request.of(request.method, target, request.headers.raw, request.read())
+        reply = self._desk.early(replace(asked, body=b""), self._line) or self._desk.answer(asked, self._line)
+        if asked.headers.get("connection", "").lower() == "close":
+            self._line = Line()
+        return reply
+
+    def _outcome(self, reply: Reply, request: httpx.Request, *, late: bool) -> httpx.Response:
+        if late:
+            raise httpx.ReadTimeout(_SLOW)
+        match reply.ending:
+            case "reset" | "reset-upload":
+                raise httpx.ReadError(_RESET)
+            case "close":
+                raise httpx.RemoteProtocolError(_NO_REPLY)
+            case "garbage":
+                raise httpx.RemoteProtocolError(_GARBAGE.format(self._desk.garbage.strip()))
+            case _:
+                pass
+        out = reply.outgoing(request.method)
+        return httpx.Response(
+            out.status,
+            headers=out.field_lines,
+            stream=_Body(out, len(reply.body), request, self._desk),
+            extensions={"http_version": b"HTTP/1.1", "reason_phrase": out.reason},
+        )
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A body for sync and async clients that may break off, or take its time."""
 
-    def __init__(self, sent: bytes, reply: Reply, pause: Callable[[float], None] | None) -> None:
-        self._sent = sent
-        self._reply = reply
-        self._pause = pause
+    def __init__(self, out: Reply, expected: int, request: httpx.Request, desk: Desk) -> None:
+        self._out = out
+        self._expected = expected  # bytes
+        self._request = request
+        self._desk = desk
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._pause is None:
-            yield self._sent
-        else:
-            size = max(1, -(-len(self._sent) // _PIECES))
-            starts = range(0, len(self._sent), size)
-            for start in starts:
-                self._pause(self._reply.over / len(starts))
-                yield self._sent[start : start + size]
-        match self._reply.ending:
+        for wait, piece in self._steps():
+            if wait:
+                self._desk.pause(wait)
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for wait, piece in self._steps():
+            if wait:
+                await self._desk.apause(wait)
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+    def _steps(self) -> Iterator[tuple[float, bytes | Exception]]:
+        """Give the seconds to wait, and what comes then."""
+        for pause, piece in self._out.drops():
+            wait = _within(pause, self._request)
+            yield wait, piece if wait == pause else httpx.ReadTimeout(_SLOW)
+        match self._out.ending:
             case "truncate":
-                raise httpx.RemoteProtocolError(_CUT_SHORT.format(len(self._sent), len(self._reply.body)))
+                yield 0, httpx.RemoteProtocolError(_CUT_SHORT.format(len(self._out.body), self._expected))
             case "reset-body":
-                raise httpx.ReadError(_RESET)
+                yield 0, httpx.ReadError(_RESET)
             case _:
                 pass
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for part in self:
-            yield part
+
+def _within(seconds: float, request: httpx.Request) -> float:
+    """Bound a wait by the request's read timeout, as it is now: under a deadline it shrinks."""
+    patience = (request.extensions.get("timeout") or {}).get("read")
+    return seconds if patience is None else min(seconds, patience)

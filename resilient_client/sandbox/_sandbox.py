@@ -7,15 +7,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
 
+import httpx
+
+from resilient_client import AsyncResilientClient, ResilientClient
 from resilient_client.sandbox._api import Api, Clock, Faults
 from resilient_client.sandbox._desk import Desk
+from resilient_client.sandbox._memory import Memory
+from resilient_client.sandbox.spec import read_faults
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    import httpx
-
-    from resilient_client import AsyncResilientClient, ResilientClient
     from resilient_client.sandbox._server import Server
     from resilient_client.sandbox.customer_verification import CustomerVerification
     from resilient_client.sandbox.dual import Dual
@@ -32,6 +34,7 @@ _APIS = {
     "openpoly": "Openpoly",
     "integration": "Integration",
 }
+_LAST_PORT = 65_535
 
 
 def sandbox_names() -> tuple[str, ...]:
@@ -54,8 +57,8 @@ class Sandbox(Generic[ApiT]):
     started it serves in memory: `httpx.MockTransport(sandbox.handler)`.
 
     `clock` gives the time that nonces, budgets and dates are judged by; one that runs fast, or stands still, will do.
-    `faults` decides what goes wrong; see `Schedule`. Further options are those of the API's own class. Everything made up
-    (credentials, ids) follows from `seed`.
+    `faults` decides what goes wrong: a rate, a line or a file (`read_faults`), a `Schedule`, `RandomFaults`, any function.
+    Further options are those of the API's own class. Everything made up (credentials, ids, faults) follows from `seed`.
     """
 
     @overload
@@ -142,19 +145,20 @@ class Sandbox(Generic[ApiT]):
     ) -> None:
         """Set up, without opening anything.
 
-        Raises ValueError for an API that has no sandbox or for faults that cannot be read, TypeError for an option that the
-        API's class does not take.
+        Raises ValueError for an API that has no sandbox, a port that there cannot be or faults that cannot be read, OSError
+        for a file of them that cannot be opened, TypeError for an option that the API's class does not take.
         """
+        if not 0 <= port <= _LAST_PORT:
+            raise ValueError(f"a port is from 0, which is any free one, to {_LAST_PORT} (got {port})")
         make = cast("type[Any]", api_class(name))
         if isinstance(faults, float | int | str | Path):
-            from resilient_client.sandbox.spec import read_faults  # noqa: PLC0415 - only where it is used
-
             faults = read_faults(faults, name, seed=seed)
         self.state: ApiT = make(seed=seed, faults=faults, **options)
         self.clock = clock
         self._name = name
         self._port = port
         self._desk = Desk(self.state, clock)
+        self._memory = Memory(self._desk)
         self._server: Server | None = None
         self._origin = f"http://{name.replace('_', '-')}.sandbox"
 
@@ -184,21 +188,16 @@ class Sandbox(Generic[ApiT]):
     def client(self, **options: Any) -> ResilientClient:
         """Open a resilient client for this sandbox: policy, URL, credentials and clock are set, unless given.
 
-        A sandbox that is not started is called in memory.
+        A sandbox that is not started is called in memory. `headers` are added to those of the credentials; all other options
+        of `ResilientClient` replace what is set here.
         """
-        from resilient_client import ResilientClient  # noqa: PLC0415 - servers do without
-
-        return ResilientClient(**self._options(options))
+        return ResilientClient(**self._options(options, httpx.MockTransport(Memory(self._desk).handle)))
 
     def async_client(self, **options: Any) -> AsyncResilientClient:
         """Open an async one; see `client`."""
-        from resilient_client import AsyncResilientClient  # noqa: PLC0415 - servers do without
+        return AsyncResilientClient(**self._options(options, httpx.MockTransport(Memory(self._desk).ahandle)))
 
-        return AsyncResilientClient(**self._options(options))
-
-    def _options(self, given: dict[str, Any]) -> dict[str, Any]:
-        import httpx  # noqa: PLC0415 - servers do without
-
+    def _options(self, given: dict[str, Any], memory: httpx.MockTransport) -> dict[str, Any]:
         options: dict[str, Any] = {
             "policy": self._name,
             "base_url": self.base_url,
@@ -208,8 +207,10 @@ class Sandbox(Generic[ApiT]):
         if hasattr(self.clock, "sleep") and hasattr(self.clock, "asleep"):
             options["clock"] = self.clock
         if self._server is None:
-            options["transport"] = httpx.MockTransport(self.handler)
-        return options | given
+            options["transport"] = memory
+        headers = httpx.Headers(options.get("headers"))
+        headers.update(given.get("headers"))
+        return options | given | {"headers": headers}
 
     @property
     def connections(self) -> int:
@@ -267,8 +268,11 @@ class Sandbox(Generic[ApiT]):
 
         Raises the httpx exception that the wire would: ReadError for a reset, RemoteProtocolError for a connection closed
         without a reply or in the middle of a body, ReadTimeout for a reply that comes too late. Delays pass at once on a clock
-        that can be moved (`VirtualClock`); on any other they are slept out in the calling thread.
+        that can be moved (`VirtualClock`); on any other they are slept out in the calling thread. All that is answered here
+        comes over one connection, as far as "stale" goes.
         """
-        from resilient_client.sandbox._memory import respond  # noqa: PLC0415 - httpx only where it is used
+        return self._memory.handle(request)
 
-        return respond(self._desk, request)
+    async def async_handler(self, request: httpx.Request) -> httpx.Response:
+        """Answer likewise, for `httpx.MockTransport` under an async client: delays let other tasks go on."""
+        return await self._memory.ahandle(request)

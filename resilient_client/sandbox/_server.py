@@ -11,21 +11,21 @@ import os
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import h11
 
 from resilient_client.sandbox._api import Request
+from resilient_client.sandbox._desk import Line
 
 if TYPE_CHECKING:
     from resilient_client.sandbox._api import Reply
     from resilient_client.sandbox._desk import Desk
 
-BODY_LIMIT = 12 * 1024 * 1024  # bytes
+BODY_LIMIT = 16 * 1024 * 1024  # bytes; a document of 10 MB in Base64 fits
 HEAD_LIMIT = 64 * 1024  # bytes
 _CHUNK = 64 * 1024  # bytes
 _LINGER = 1.0  # seconds that a closing connection may take
-_DROPS = 64  # pieces at most, of a body that comes drop by drop
 _JOIN = 5.0  # seconds that the thread may take to start or to end
 
 
@@ -78,8 +78,8 @@ class Server:
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # the client has changed its mind
+        except OSError:
+            return  # the client has changed its mind, or this process has no descriptor left and looks again
         self.connections += 1
         sock.setblocking(False)  # noqa: FBT003 - the socket module has it so
         with contextlib.suppress(OSError):
@@ -93,7 +93,7 @@ class Server:
 
 def _listen(name: str, port: int) -> socket.socket:
     try:
-        listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        listener = socket.create_server(("127.0.0.1", port), backlog=socket.SOMAXCONN)
     except OSError as error:
         why = f"the {name} sandbox cannot listen on 127.0.0.1:{port}: {_reason(error)}"
         raise OSError(error.errno, why) from None
@@ -118,6 +118,7 @@ class _Talk:
         self._reader = reader
         self._writer = writer
         self._desk = desk
+        self._line = Line()
         self._wire = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
 
     async def run(self) -> None:
@@ -125,11 +126,16 @@ class _Talk:
         try:
             while await self._exchange():
                 self._wire.start_next_cycle()
-        except ConnectionError:
+        except OSError:
             pass  # the client has left; there is nobody to tell
         except h11.RemoteProtocolError as error:
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(OSError):
                 await self._turn_away(error.error_status_hint, str(error))
+        except asyncio.CancelledError:
+            self._writer.transport.abort()  # what a client has not fetched by now is lost
+            raise
+        except Exception as failure:  # noqa: BLE001 - a reply that HTTP has no form for; close raises it again
+            self._desk.own_up(failure)
         finally:
             await self._hang_up()
 
@@ -139,31 +145,27 @@ class _Talk:
         if not isinstance(head, h11.Request):
             return False
         if self._breaks_off(head):
+            if not self._wire.they_are_waiting_for_100_continue:
+                await self._event()  # its body has begun, or it has none
             self._reset()
             return False
         reply = self._reply(_request(head, await self._body(head)))
         if reply.delay:
             await self._desk.apause(reply.delay)
         match reply.ending:
-            case "whole":
-                await self._send(reply, head)
-            case "truncate":
-                await self._send(reply, head, upto=len(reply.body) // 2)
-            case "reset-body":
-                await self._send(reply, head, upto=len(reply.body) // 2)
-                self._reset()
             case "reset" | "reset-upload":
                 self._reset()
             case "garbage":
                 self._writer.write(self._desk.garbage)
-                await self._writer.drain()
             case "close":
                 pass  # hanging up is all
+            case _:
+                await self._send(reply.outgoing(head.method.decode("ascii")))
         return self._wire.our_state is h11.DONE and self._wire.their_state is h11.DONE
 
     def _breaks_off(self, head: h11.Request) -> bool:
         try:
-            return self._desk.early(_request(head, b"")) is not None
+            return self._desk.early(_request(head, b""), self._line) is not None
         except Exception as failure:  # noqa: BLE001 - close raises it again
             self._desk.own_up(failure)
             return False
@@ -171,22 +173,19 @@ class _Talk:
     def _reply(self, request: Request) -> Reply:
         """Have it answered; what the stand-in itself does wrong is told, and kept for `close`."""
         try:
-            return self._desk.answer(request, connection=self)
+            return self._desk.answer(request, self._line)
         except Exception as failure:  # noqa: BLE001 - anything at all is raised again by close
             return self._desk.own_up(failure)
 
     async def _event(self) -> h11.Event:
         """Wait for the next thing that the client says."""
-        while True:
-            event = self._wire.next_event()
-            if event is h11.NEED_DATA:
-                if self._wire.they_are_waiting_for_100_continue:
-                    self._say(h11.InformationalResponse(status_code=100, headers=[]))
-                self._wire.receive_data(await self._reader.read(_CHUNK))
-            elif isinstance(event, h11.Event):
-                return event
-            else:
-                raise RuntimeError("the next request was asked for before this one was answered")
+        while (event := self._wire.next_event()) is h11.NEED_DATA:
+            if self._wire.they_are_waiting_for_100_continue:
+                self._say(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+            self._wire.receive_data(await self._reader.read(_CHUNK))
+        return cast(
+            "h11.Event", event
+        )  # never PAUSED: the next request is asked for when this one is answered
 
     async def _body(self, head: h11.Request) -> bytes:
         """Read the whole body, or refuse one that is or turns out too long: before asking for it, where that is known."""
@@ -200,24 +199,24 @@ class _Talk:
                 raise _too_long()
         return bytes(body)
 
-    async def _send(self, reply: Reply, head: h11.Request, upto: int | None = None) -> None:
-        headers = list(reply.headers)
-        if reply.has_body:
-            headers.append(("Content-Length", str(len(reply.body))))
-        body = b"" if head.method == b"HEAD" or not reply.has_body else reply.body[:upto]
-        self._say(h11.Response(status_code=reply.status, headers=headers))
-        if reply.over and body:
-            size = -(-len(body) // _DROPS)
-            starts = range(0, len(body), size)
-            for start in starts:
+    async def _send(self, reply: Reply) -> None:
+        """Send it in full, or up to where it breaks off."""
+        said: list[h11.Event] = [
+            h11.Response(status_code=reply.status, headers=reply.field_lines, reason=reply.reason)
+        ]
+        for pause, piece in reply.drops():
+            if pause:
+                self._say(*said)
                 await self._writer.drain()
-                await self._desk.apause(reply.over / len(starts))
-                self._say(h11.Data(data=body[start : start + size]))
-        else:
-            self._say(h11.Data(data=body))
-        if upto is None:
-            self._say(h11.EndOfMessage())
+                await self._desk.apause(pause)
+                said.clear()
+            said.append(h11.Data(data=piece))
+        if reply.ending == "whole":
+            said.append(h11.EndOfMessage())
+        self._say(*said)
         await self._writer.drain()
+        if reply.ending == "reset-body":
+            self._reset()
 
     async def _turn_away(self, status: int, why: str) -> None:
         """Tell the client what is wrong with what it sent, then close.
@@ -254,10 +253,11 @@ class _Talk:
     async def _hang_up(self) -> None:
         self._writer.close()
         try:
-            async with asyncio.timeout(_LINGER):
-                await self._writer.wait_closed()
-        except OSError:  # TimeoutError included: the client does not read, or has gone
-            self._writer.transport.abort()
+            with contextlib.suppress(OSError):  # TimeoutError included: the client does not read, or has gone
+                async with asyncio.timeout(_LINGER):
+                    await self._writer.wait_closed()
+        finally:
+            self._writer.transport.abort()  # does nothing to what is closed
 
 
 def _request(head: h11.Request, body: bytes) -> Request:

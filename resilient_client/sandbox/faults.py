@@ -10,16 +10,23 @@ A fault is one word: a kind of the wire (`WIRE`), or the name of an error that t
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 import threading
+from bisect import bisect
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
+
+from resilient_client.sandbox._documented import documented
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from resilient_client.sandbox._api import Faults, Reply, Request
+    from resilient_client.sandbox._documented import Documented
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +65,17 @@ _ENDINGS: Mapping[str, Any] = {
     "lose-garbage": "garbage",
 } | {name: name for name in ("close", "reset", "reset-upload", "garbage", "truncate", "reset-body")}
 
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_SECONDS = re.compile(r"[0-9]{0,9}\.?[0-9]{1,9}")
+_ROUTE = re.compile(r"[A-Z]+ /\S*")
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A fault's name, read."""
 
     kind: str  # of `WIRE`, or a documented error's name
-    seconds: float | None = None
+    seconds: float | None = None  # as told, or as the kind has them
     example: int = 1  # of the documented error's, counted from 1
 
     @property
@@ -74,38 +85,58 @@ class Fault:
 
     def spoil(self, reply: Reply) -> Reply:
         """Give the reply as it goes out, or does not."""
-        if self.kind in _ENDINGS:
-            return replace(reply, ending=_ENDINGS[self.kind])
-        seconds = self.seconds if self.seconds is not None else WIRE[self.kind].seconds or 0.0
         match self.kind:
             case "latency":
-                return replace(reply, delay=seconds)
+                return replace(reply, delay=self.seconds or 0.0)
             case "drip":
-                return replace(reply, over=seconds)
-            case _:
+                return replace(reply, over=self.seconds or 0.0)
+            case "stale":
                 return replace(reply, stale=True)
+            case _:
+                return replace(reply, ending=_ENDINGS[self.kind])
 
 
 def parse(text: str) -> Fault:
     """Read a fault's name. Raises ValueError where what follows it is no number; whether it exists is the API's to say."""
     # Names of documented errors may hold blanks, but neither of these two signs.
-    named, colon, after = text.partition(":")
-    name, sharp, which = named.partition("#")
-    seconds: float | None = None
-    if colon:
-        takes = WIRE[name].seconds is not None if name in WIRE else True
-        if not takes:
-            raise ValueError(f"fault {text!r}: {name} takes no seconds")
-        whole = name not in WIRE
-        if not (after.isascii() and after.replace("." if not whole else "", "", 1).isdecimal()):
-            kind = "whole seconds" if whole else "seconds"
-            raise ValueError(f"fault {text!r}: {kind} must follow the colon, as in {name}:2")
-        seconds = float(after)
-    if sharp and (name in WIRE or not (which.isascii() and which.isdecimal() and int(which) >= 1)):
+    named, colon, seconds = text.partition(":")
+    kind, sharp, example = named.partition("#")
+    of_wire = WIRE.get(kind)
+    default = of_wire.seconds if of_wire else None
+    if colon and of_wire and default is None:
+        raise ValueError(f"fault {text!r}: {kind} takes no seconds")
+    if colon and not (_SECONDS if of_wire else _WHOLE).fullmatch(seconds):
         raise ValueError(
-            f"fault {text!r}: after the # comes the number of one of its examples, as in {name}#2"
+            f"fault {text!r}: {'' if of_wire else 'whole '}seconds must follow the colon, as in {kind}:2"
         )
-    return Fault(kind=name, seconds=seconds, example=int(which) if sharp else 1)
+    if sharp and of_wire:
+        raise ValueError(f"fault {text!r}: {kind} has no examples to choose from")
+    if sharp and not (_WHOLE.fullmatch(example) and int(example)):
+        raise ValueError(
+            f"fault {text!r}: after the # comes the number of one of its examples, as in {kind}#2"
+        )
+    return Fault(kind, seconds=float(seconds) if colon else default, example=int(example) if sharp else 1)
+
+
+def find(text: str, api: str) -> Fault:
+    """Read the name of a fault of this API. Raises ValueError for one that the API does not have."""
+    fault = parse(text)
+    if fault.kind not in WIRE:
+        example_of(api, fault.kind, fault.example)
+    return fault
+
+
+def example_of(api: str, error: str, number: int) -> Documented:
+    """Look up a documented error's example, counted from 1. Raises ValueError where the policy file has none."""
+    table = documented(api)
+    if error not in table:
+        known = ", ".join([*WIRE, *table])
+        raise ValueError(f"no such fault in the {api} sandbox: {error!r}; there are {known}")
+    if not 1 <= number <= len(table[error]):
+        raise ValueError(
+            f"no such fault in the {api} sandbox: {error}#{number}; it has {len(table[error])} examples"
+        )
+    return table[error][number - 1]
 
 
 def every_fault(name: str) -> tuple[str, ...]:
@@ -113,14 +144,17 @@ def every_fault(name: str) -> tuple[str, ...]:
 
     Raises ValueError for an API that has no sandbox.
     """
-    from resilient_client.sandbox._documented import documented  # noqa: PLC0415 - it reads policies
     from resilient_client.sandbox._sandbox import api_class  # noqa: PLC0415 - it imports this file
 
     unsent = api_class(name).unsent
-    return (
-        *WIRE,
-        *(error for error in documented(name) if error not in unsent),
-    )
+    return (*WIRE, *(error for error in documented(name) if error not in unsent))
+
+
+def check_route(route: str) -> str:
+    """Give the route back. Raises ValueError for one that is not "METHOD /path"."""
+    if not _ROUTE.fullmatch(route):
+        raise ValueError(f'a route is written "METHOD /path", without the base path (got {route!r})')
+    return route
 
 
 class RandomFaults:
@@ -129,7 +163,8 @@ class RandomFaults:
     Each request that the API was about to accept fails with the probability `rate`, by one of `kinds`: names, or names with
     weights. `routes` ("POST /v1/create") limits it to some. What a request meets depends on the seed, on whose request it is, and
     on how many of the same came before; not on the order in which callers arrive. Whose it is tells its `X-Sandbox-Call`
-    header, else its idempotency key, else only its route. May be asked from any thread.
+    header, else its idempotency key, else only its route. A broken upload strikes, and counts, before the API has looked at the
+    request; and whom a "stale" connection harms is for the client's pool to say. May be asked from any thread.
     """
 
     def __init__(
@@ -140,23 +175,32 @@ class RandomFaults:
         seed: int = 0,
         routes: Iterable[str] | None = None,
     ) -> None:
-        """Set up. Raises ValueError for a rate outside of 0 to 1, or where there is nothing to pick from."""
+        """Set up.
+
+        Raises ValueError for a rate outside of 0 to 1, an ill-written route, or where there is nothing to pick from;
+        TypeError for one string where a list belongs, or for names in no order, which no seed could pick from.
+        """
         if not 0 <= rate <= 1:
             raise ValueError(f"a rate of faults is from 0 to 1 (got {rate!r})")
+        if isinstance(kinds, str | set | frozenset):
+            raise TypeError(f"kinds of faults: a list of names, or names with weights (got {kinds!r})")
+        if isinstance(routes, str):
+            raise TypeError(f"routes is a list: [{routes!r}]")
         weights = dict(kinds) if isinstance(kinds, Mapping) else dict.fromkeys(kinds, 1.0)
-        if not weights or any(weight <= 0 for weight in weights.values()):
+        if not weights or not all(0 < weight < math.inf for weight in weights.values()):
             raise ValueError("kinds of faults: at least one is needed, and each weight is above 0")
         for name in weights:
             parse(name)
         self.rate = rate
         self.seed = seed
-        self._weights = weights
-        self._routes = frozenset(routes) if routes is not None else None
+        self._names = tuple(weights)
+        self._sums = tuple(accumulate(weights.values()))
+        self._routes = frozenset(map(check_route, routes)) if routes is not None else None
         self._sightings: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"<RandomFaults rate={self.rate} seed={self.seed} kinds={list(self._weights)}>"
+        return f"<RandomFaults rate={self.rate} seed={self.seed} kinds={list(self._names)}>"
 
     def __call__(self, route: str, request: Request, /) -> str | None:
         """Draw for this request."""
@@ -185,18 +229,19 @@ class RandomFaults:
 
     def _draw(self, whose: str, number: int) -> str | None:
         digest = hashlib.sha256(f"{self.seed}/{whose}/{number}".encode()).digest()
-        if int.from_bytes(digest[:8]) / 2**64 >= self.rate:
+        if _fraction(digest[:8]) >= self.rate:
             return None
-        at = int.from_bytes(digest[8:16]) / 2**64 * sum(self._weights.values())
-        for name, weight in self._weights.items():
-            at -= weight
-            if at < 0:
-                return name
-        return name
+        at = _fraction(digest[8:16]) * self._sums[-1]
+        return self._names[bisect(self._sums, at, hi=len(self._names) - 1)]
+
+
+def _fraction(part: bytes) -> float:
+    """Make a number from 0 to below 1 of eight bytes."""
+    return (int.from_bytes(part) >> 11) / 2**53  # as many bits as a float holds: no rounding up to 1
 
 
 class InTurn:
-    """Several deciders: the first that names a fault has its way."""
+    """Several deciders: the first that names a fault has its way; a broken upload, which is named early, goes before all."""
 
     def __init__(self, deciders: Iterable[Faults]) -> None:
         self._deciders = tuple(deciders)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
+
+from resilient_client.sandbox.faults import check_route
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from resilient_client.sandbox._api import Request
-
-_ROUTE = re.compile(r"[A-Z]+ /\S*")
 
 
 class Schedule:
@@ -22,8 +21,9 @@ class Schedule:
     of the wire (`resilient_client.sandbox.faults.WIRE`: "reset", "lose", "truncate", …), or None: nothing goes wrong.
 
     A sighting is a request that the API would have accepted. One that it refuses by itself (bad signature, reused nonce,
-    spent budget, maintenance) takes nothing from the plan, so that all that was planned does happen. Past the end of its
-    plan a route behaves normally. May be used and added to from any thread.
+    spent budget, maintenance) takes nothing from the plan, so that all that was planned does happen; but "reset-upload",
+    when it is next, strikes whatever request of the route begins. Past the end of its plan a route behaves normally. May be
+    used and added to from any thread.
     """
 
     def __init__(self) -> None:
@@ -41,8 +41,7 @@ class Schedule:
         route that is not "METHOD /path", TypeError for faults that are one string. A fault's name is looked up when its
         turn comes, for each API has its own.
         """
-        if not _ROUTE.fullmatch(route):
-            raise ValueError(f'a route is written "METHOD /path", without the base path (got {route!r})')
+        check_route(route)
         if isinstance(faults, str):
             raise TypeError(f"faults is a list, one entry per sighting: [{faults!r}]")
         with self._lock:

@@ -17,57 +17,86 @@ Clauses are separated by semicolons, and the first that has a fault for a reques
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resilient_client.sandbox.faults import WIRE, InTurn, RandomFaults, every_fault, parse
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from resilient_client.sandbox.faults import InTurn, RandomFaults, check_route, every_fault, find
 from resilient_client.sandbox.schedule import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Sequence
 
     from resilient_client.sandbox._api import Faults
 
-_SCRIPT = re.compile(r"(?P<route>[A-Z]+ /\S*)\s*=(?P<plan>.*)")
-_RATE = re.compile(r"\d*\.?\d+|\d+\.")
+_SCRIPT = re.compile(r"(?P<route>[A-Z]+ /\S*?)\s*=(?P<plan>.*)")
+_RATE = re.compile(r"[0-9]*\.?[0-9]+")
 _NONE = "-"
+
+
+class _Script(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    route: str
+    script: list[str]
+
+
+class _Chance(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    rate: float
+    routes: list[str] | None = None
+    kinds: list[str] | dict[str, float] | None = None
+    seed: int | None = None
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    faults: list[dict[str, Any]]
 
 
 def read_faults(spec: float | str | Path, name: str, *, seed: int = 0) -> Faults:
     """Read faults for the API `name`: a rate from 0 to 1, a line, or a file (a path, or a text that ends with .toml).
 
-    Raises ValueError, in one line, for what cannot be read or does not exist; OSError for a file that cannot be opened.
+    Raises ValueError, in one line, for what cannot be read or does not exist; OSError for a file that cannot be opened;
+    TypeError for a bool.
     """
     if isinstance(spec, bool):
-        raise TypeError("faults: a rate, a text or a path (got a bool)")
+        raise TypeError(f"faults: a rate, a text or a path (got {spec})")
     if isinstance(spec, int | float):
         return RandomFaults(spec, kinds=every_fault(name), seed=seed)
     if isinstance(spec, Path) or spec.strip().endswith(".toml"):
-        return _of_file(Path(spec) if isinstance(spec, Path) else Path(spec.strip()), name, seed)
+        return _of_file(spec if isinstance(spec, Path) else Path(spec.strip()), name, seed)
     clauses = [clause.strip() for clause in spec.split(";") if clause.strip()]
     if not clauses:
         raise ValueError(
             "faults: nothing is there; give a rate as in 0.3, or names with rates as in lose=0.1"
         )
-    return _joined(_clause(clause, name, seed) for clause in clauses)
+    return _joined([_clause(clause, name, seed) for clause in clauses])
 
 
-def _joined(deciders: Iterable[Faults]) -> Faults:
-    first, *others = deciders
-    return InTurn([first, *others]) if others else first
+def _joined(deciders: Sequence[Faults]) -> Faults:
+    return deciders[0] if len(deciders) == 1 else InTurn(deciders)
 
 
 def _clause(clause: str, name: str, seed: int) -> Faults:
     if _RATE.fullmatch(clause):
         return RandomFaults(float(clause), kinds=every_fault(name), seed=seed)
     script = _SCRIPT.fullmatch(clause)
-    if script is not None:
-        route, plan = script["route"], script["plan"].strip()
-        if _RATE.fullmatch(plan):
-            return RandomFaults(float(plan), kinds=every_fault(name), seed=seed, routes=[route])
-        return _planned(route, [part.strip() for part in plan.split(",")], name)
+    if script is None:
+        return _by_rates(clause, name, seed)
+    route, plan = _route(script["route"], name), script["plan"].strip()
+    if _RATE.fullmatch(plan):
+        return RandomFaults(float(plan), kinds=every_fault(name), seed=seed, routes=[route])
+    return _planned(route, [fault.strip() for fault in plan.split(",")], name)
+
+
+def _by_rates(clause: str, name: str, seed: int) -> Faults:
     rates: dict[str, float] = {}
     for part in clause.split(","):
         kind, equals, rate = (piece.strip() for piece in part.rpartition("="))
@@ -75,12 +104,11 @@ def _clause(clause: str, name: str, seed: int) -> Faults:
             raise ValueError(
                 f"faults: {part.strip()!r} is neither a rate, nor NAME=RATE, nor METHOD /path = NAME, …"
             )
-        rates[_known(kind, name)] = float(rate)
-    return _by_rates(rates, seed)
-
-
-def _by_rates(rates: Mapping[str, float], seed: int) -> Faults:
-    total = sum(rates.values())
+        if kind in rates:
+            raise ValueError(f"faults: {kind} has two rates; give it one")
+        find(kind, name)
+        rates[kind] = float(rate)
+    total = math.fsum(rates.values())  # ten tenths are 1
     if total > 1:
         raise ValueError(f"faults: the rates add up to {total:g}, and 1 is all requests")
     positive = {kind: rate for kind, rate in rates.items() if rate > 0}
@@ -88,51 +116,61 @@ def _by_rates(rates: Mapping[str, float], seed: int) -> Faults:
 
 
 def _planned(route: str, plan: Iterable[str], name: str) -> Schedule:
-    return Schedule().add(route, [None if fault in (_NONE, "") else _known(fault, name) for fault in plan])
+    faults = [None if fault == _NONE else fault for fault in plan]
+    for fault in faults:
+        if fault is not None:
+            find(fault, name)
+    return Schedule().add(route, faults)
 
 
-def _known(fault: str, name: str) -> str:
-    """Check that the API has this fault."""
-    from resilient_client.sandbox._documented import documented  # noqa: PLC0415 - it reads policies
+def _route(route: str, name: str) -> str:
+    """Check that the API has this route."""
+    from resilient_client.sandbox._sandbox import api_class  # noqa: PLC0415 - it imports this file
 
-    kind = parse(fault).kind
-    table = documented(name)
-    if kind not in WIRE and kind not in table:
-        raise ValueError(
-            f"no such fault in the {name} sandbox: {kind!r}; there are {', '.join([*WIRE, *table])}"
-        )
-    return fault
+    routes = api_class(name).routes
+    if check_route(route) not in routes:
+        raise ValueError(f"no such route in the {name} sandbox: {route!r}; there are {', '.join(routes)}")
+    return route
 
 
 def _of_file(path: Path, name: str, seed: int) -> Faults:
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("faults")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tables = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).faults
+    except ValidationError as error:
+        raise ValueError(f"{path}: {_wrong(error)}; each clause is a table [[faults]]") from None
+    except ValueError as error:  # no TOML, or no UTF-8
         raise ValueError(f"{path}: {error}") from None
-    if not isinstance(tables, list) or not tables:
-        raise ValueError(f"{path}: no [[faults]] in it")
+    if not tables:
+        raise ValueError(f"{path}: faults is empty; each clause is a table [[faults]]")
+    return _joined([_table(table, name, seed, f"{path}, faults {n}") for n, table in enumerate(tables, 1)])
+
+
+def _table(table: dict[str, Any], name: str, seed: int, where: str) -> Faults:
     try:
-        return _joined([_table(table, name, seed) for table in tables])
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def _table(table: Any, name: str, seed: int) -> Faults:
-    known = {"route", "script", "rate", "routes", "kinds", "seed"}
-    if not isinstance(table, dict) or not set(table) <= known:
-        strange = sorted(set(table) - known) if isinstance(table, dict) else table
-        raise ValueError(f"a table of [[faults]] has {', '.join(sorted(known))} (got {strange})")
-    if "script" in table:
-        if set(table) != {"route", "script"} or not isinstance(table["script"], list):
-            raise ValueError("a script has a route and a list of faults, and nothing else")
-        return _planned(str(table["route"]), [str(fault) for fault in table["script"]], name)
-    if not isinstance(table.get("rate"), int | float) or "route" in table:
-        raise ValueError(
-            "each table needs a script (with its route) or a rate (with routes, kinds, seed, if you like)"
+        if "script" in table or "route" in table:
+            script = _Script.model_validate(table)
+            return _planned(_route(script.route, name), script.script, name)
+        chance = _Chance.model_validate(table)
+        kinds = every_fault(name) if chance.kinds is None else chance.kinds
+        for kind in kinds:
+            find(kind, name)
+        return RandomFaults(
+            chance.rate,
+            kinds=kinds,
+            seed=seed if chance.seed is None else chance.seed,
+            routes=None if chance.routes is None else [_route(route, name) for route in chance.routes],
         )
-    kinds = table.get("kinds") or every_fault(name)
-    for kind in kinds:
-        _known(kind, name)
-    return RandomFaults(
-        float(table["rate"]), kinds=kinds, seed=int(table.get("seed", seed)), routes=table.get("routes")
-    )
+    except ValidationError as error:
+        raise ValueError(
+            f"{where}: {_wrong(error)}; a table has a route and a script, or a rate (and routes, kinds, seed)"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _wrong(error: ValidationError) -> str:
+    """Put the first thing that is wrong into words."""
+    first = error.errors(include_url=False)[0]
+    place, message = str(first["loc"][0]), first["msg"]
+    got = "" if first["type"] == "missing" else f" (got {first['input']!r})"
+    return f"{place}: {message[:1].lower()}{message[1:]}{got}"

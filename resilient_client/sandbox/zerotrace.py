@@ -107,6 +107,7 @@ class Zerotrace(Api):
         self.codes: dict[str, bool] = {}  # reference code -> still in use
         self.rotations = 0
         self._codes_cap = codes_cap
+        self._in_use: dict[str, None] = {}  # the codes that are, in order of creation
         self._limits = Decimal(str(min_usd)), Decimal(str(max_usd))
         self._budget = RollingBudget(budget, per)
         self._by_key: dict[str, Order] = {}
@@ -243,22 +244,24 @@ class Zerotrace(Api):
         return order.shown()
 
     def _new_code(self, _request: Request, _now: float) -> dict[str, Any]:
-        if sum(self.codes.values()) >= self._codes_cap:
+        if len(self._in_use) >= self._codes_cap:
             raise RefusedError("LIMIT_EXCEEDED")
         code = f"ref-{self._made_up('code', len(self.codes))[:10]}"
         self.codes[code] = True
+        self._in_use[code] = None
         return {"code": code}
 
     def _drop_code(self, request: Request, _now: float) -> dict[str, Any]:
         """Take a code out of use; it is named in the query or in the body."""
         code = request.query.get("code") or _document(request).get("code")
-        if not isinstance(code, str) or not self.codes.get(code):
+        if not isinstance(code, str) or code not in self._in_use:
             raise RefusedError("NOT_FOUND")
         self.codes[code] = False
+        del self._in_use[code]
         return {"code": code}
 
     def _list_codes(self, _request: Request, _now: float) -> dict[str, Any]:
-        return {"codes": [code for code, in_use in self.codes.items() if in_use], "cap": self._codes_cap}
+        return {"codes": list(self._in_use), "cap": self._codes_cap}
 
     def _rotate(self, request: Request, now: float) -> dict[str, Any]:
         """Replace the secret, unless the request is signed with the one that was replaced a moment ago."""

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from plain import CREATE, WAYS, Stand, Tiny, ask, order
 
-from resilient_client.sandbox import Sandbox
+from resilient_client.sandbox import Reply, Sandbox, Schedule
+from resilient_client.testing import VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
-    from resilient_client.sandbox import Zerotrace
+    from resilient_client.sandbox import Request, Zerotrace
 
 UNSIGNED = b"GET /api/v1/codes HTTP/1.1\r\nHost: sandbox\r\n"  # needs a blank line, or more headers
 MEBIBYTE = 1024 * 1024
+AT_ONCE = 0.9  # seconds: less than the server would give a client to leave, enough for a machine that has much to do
+DESCRIPTORS = Path("/dev/fd")  # of this process, where the system tells them
 
 
 @pytest.fixture
@@ -30,17 +39,29 @@ def api() -> Iterator[Sandbox[Zerotrace]]:
         yield api
 
 
-def port_of(api: Sandbox[Zerotrace]) -> int:
+class Asked(threading.Event):
+    """Faults that are one and the same, and that tell when they are asked for."""
+
+    def __init__(self, fault: str | None) -> None:
+        super().__init__()
+        self.fault = fault
+
+    def __call__(self, _route: str, _request: Request, /) -> str | None:
+        self.set()
+        return self.fault
+
+
+def port_of(api: Sandbox[Any] | Stand) -> int:
     port = httpx.URL(api.base_url).port
     assert port is not None
     return port
 
 
-def dial(api: Sandbox[Zerotrace]) -> socket.socket:
+def dial(api: Sandbox[Any] | Stand) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port_of(api)), timeout=5)
 
 
-def say(api: Sandbox[Zerotrace], text: bytes) -> bytes:
+def say(api: Sandbox[Any] | Stand, text: bytes) -> bytes:
     """Send `text` on a new connection and read until the server closes it."""
     with dial(api) as sock:
         sock.sendall(text)
@@ -103,6 +124,19 @@ def test_pipelined_requests_are_answered_in_order(api: Sandbox[Zerotrace]) -> No
     assert [part[:3] for part in reply.split(b"HTTP/1.1 ")[1:]] == [b"401", b"404"]
 
 
+def test_pipelined_request_finds_a_stale_connection_closed() -> None:
+    """What was sent ahead of the first reply is not answered, and nothing is done for it."""
+    one = b"GET /things/1 HTTP/1.1\r\nHost: a\r\n\r\n"
+    with Stand(Tiny(Reply(200, (), b"one"), lambda _route, _request: "stale"), "socket") as stand:
+        reply = say(stand, one * 3)
+
+    assert reply.count(b"HTTP/1.1 200 OK") == 1
+    assert [(seen.route, seen.worked) for seen in stand.state.requests] == [
+        ("GET /things/{id}", True),
+        ("GET /things/{id}", False),
+    ]
+
+
 def test_head_is_answered_without_a_body(api: Sandbox[Zerotrace]) -> None:
     """HEAD is no route of the API, and its 404 has a length and no body; the connection stays in step."""
     with httpx.Client(base_url=api.base_url) as client:
@@ -111,6 +145,33 @@ def test_head_is_answered_without_a_body(api: Sandbox[Zerotrace]) -> None:
         assert client.get("/v1/codes").json() == {"code": 2, "msg": "AUTH_REQUIRED"}
 
     assert api.connections == 1
+
+
+def test_a_thousand_requests_go_over_one_connection(api: Sandbox[Zerotrace]) -> None:
+    """A connection does not wear out, and nothing adds up in it."""
+    one = b"GET /api/v1/codes HTTP/1.1\r\nHost: a\r\n\r\n"
+    last = b"GET /api/nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with dial(api) as sock, ThreadPoolExecutor(1) as pool:
+        received = pool.submit(read_all, sock)  # what is not read would stop the server from answering
+        sock.sendall(one * 999 + last)
+        replies = received.result().split(b"HTTP/1.1 ")[1:]
+
+    assert [status[:3] for status in replies] == [b"401"] * 999 + [b"404"]
+    assert api.connections == 1
+
+
+def test_two_hundred_connections_are_served_at_once() -> None:
+    """All of them are open, and in the middle of a request, before the first is answered."""
+    with Sandbox("zerotrace") as api, contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(dial(api)) for _ in range(200)]
+        for sock in socks:
+            sock.sendall(UNSIGNED)
+        for sock in socks:
+            sock.sendall(b"Connection: close\r\n\r\n")
+        statuses = [status_of(read_all(sock)) for sock in socks]
+
+    assert statuses == [401] * 200
+    assert api.connections == 200
 
 
 def test_many_clients_at_once_are_all_answered(api: Sandbox[Zerotrace]) -> None:
@@ -141,7 +202,7 @@ def test_body_is_asked_for_when_the_client_waits_to_be_asked(api: Sandbox[Zerotr
 
 def test_too_long_a_body_is_not_even_asked_for(api: Sandbox[Zerotrace]) -> None:
     """A client that waits to be asked is told 413 in place of 100."""
-    announced = f"Content-Length: {12 * MEBIBYTE + 1}\r\n".encode()
+    announced = f"Content-Length: {16 * MEBIBYTE + 1}\r\n".encode()
     reply = say(api, b"POST /api/v1/qr HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + announced + b"\r\n")
 
     assert status_of(reply) == 413
@@ -149,7 +210,7 @@ def test_too_long_a_body_is_not_even_asked_for(api: Sandbox[Zerotrace]) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_bodies_end_at_12_mebibytes(api: Sandbox[Zerotrace], *, chunked: bool) -> None:
+def test_bodies_end_at_16_mebibytes(api: Sandbox[Zerotrace], *, chunked: bool) -> None:
     """A body of exactly the limit is read; one byte more is 413, announced or found out."""
 
     def post(size: int) -> int:
@@ -158,7 +219,35 @@ def test_bodies_end_at_12_mebibytes(api: Sandbox[Zerotrace], *, chunked: bool) -
         with httpx.Client(base_url=api.base_url) as client:
             return client.post("/v1/qr", content=content).status_code
 
-    assert [post(12 * MEBIBYTE), post(12 * MEBIBYTE + 1)] == [401, 413]
+    assert [post(16 * MEBIBYTE), post(16 * MEBIBYTE + 1)] == [401, 413]
+
+
+def test_chunked_body_is_put_together(api: Sandbox[Zerotrace]) -> None:
+    """A body in chunks, of any size and with trailers, is what its chunks make together."""
+    reply = say(
+        api,
+        b"POST /api/v1/qr HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        b'1\r\n{\r\n3;note=x\r\n"a"\r\n3\r\n:1}\r\n0\r\nX-Trailer: t\r\n\r\n',
+    )
+
+    assert status_of(reply) == 401
+    assert api.state.requests[0].body == b'{"a":1}'
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_body_of_a_generator_arrives_whole(api: Sandbox[Zerotrace], way: str) -> None:
+    """What a client sends in chunks, under every loop, is signed and taken like any other body."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for letter in content:
+            yield bytes([letter])
+
+    request = order(api)
+    content: bytes = request["content"]
+    request["content"] = (bytes([letter]) for letter in content) if way == "sync" else pieces()
+
+    assert ask(api, way, request)[0].status == 200
+    assert api.state.requests[0].body == content
 
 
 @pytest.mark.parametrize(
@@ -193,6 +282,71 @@ def test_client_that_leaves_in_the_middle_harms_nobody(api: Sandbox[Zerotrace]) 
     assert len(api.state.requests) == 1
 
 
+def test_client_that_vanishes_in_its_upload_harms_nobody(api: Sandbox[Zerotrace]) -> None:
+    """A reset in the middle of a large body is no request and no failure, and the next client is served."""
+    for _ in range(5):
+        with dial(api) as sock:
+            sock.sendall(
+                b"POST /api/v1/qr HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n" + bytes(100_000)
+            )
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    assert ask(api, "sync", order(api))[0].status == 200
+    assert len(api.state.requests) == 1
+
+
+def test_client_that_vanishes_before_its_reply_harms_nobody() -> None:
+    """The work was done; there is nobody to tell, and that is no failure of the sandbox."""
+    with Stand(Tiny(Reply(200, (), bytes(5 * MEBIBYTE)), asked := Asked("latency:0.01")), "socket") as stand:
+        with dial(stand) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert asked.wait(5)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        asked.fault = None
+        assert ask(stand, "sync", {"method": "GET", "url": "/"})[0].status == 200
+
+    assert [seen.worked for seen in stand.state.requests] == [True, True]
+
+
+def test_client_that_dawdles_over_its_head_keeps_nobody_waiting(api: Sandbox[Zerotrace]) -> None:
+    """While some send a byte now and again, others are served; in the end the slow are served as well."""
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(dial(api)) for _ in range(20)]
+        for letter in UNSIGNED:
+            for sock in slow:
+                sock.sendall(bytes([letter]))
+        assert ask(api, "sync", order(api))[0].status == 200
+        for sock in slow:
+            sock.sendall(b"Connection: close\r\n\r\n")
+        assert [status_of(read_all(sock)) for sock in slow] == [401] * 20
+
+
+# --- time
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_delays_pass_on_a_virtual_clock(way: str) -> None:
+    """Over a socket too, latency and drips move a clock that can be moved, and nobody sleeps; no timeout is met."""
+    clock = VirtualClock()
+    with Sandbox("zerotrace", clock=clock, faults=Schedule().add(CREATE, ["latency:60", "drip:300"])) as api:
+        began = time.monotonic()
+        statuses = [met.status for met in ask(api, way, order(api), order(api), timeout=5.0)]
+
+    assert statuses == [200, 200]
+    assert clock.monotonic() == pytest.approx(360)
+    assert clock.sleeps == []
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_kind_of_client_is_served(api: Sandbox[Zerotrace], way: str) -> None:
+    """Threads, asyncio and trio: the server has a loop of its own, and does not mind whose."""
+    mets = ask(api, way, order(api), {"method": "GET", "url": "/v1/codes"}, order(api))
+
+    assert [met.status for met in mets] == [200, 401, 200]
+    assert api.connections == 1
+
+
 # --- starting and stopping
 
 
@@ -201,6 +355,26 @@ def test_only_the_loopback_address_listens(api: Sandbox[Zerotrace]) -> None:
     assert api.base_url == f"http://127.0.0.1:{port_of(api)}/api"
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", port_of(api)), timeout=5)
+
+
+AUDITED = """
+import sys
+bound = []
+sys.addaudithook(lambda event, args: bound.append(args[1][0]) if event == "socket.bind" else None)
+from resilient_client.sandbox import Sandbox
+with Sandbox("zerotrace") as api, api.client() as client:
+    assert client.get("/v1/codes").status_code == 200
+print(bound)
+"""
+
+
+def test_nothing_but_the_loopback_address_is_ever_bound() -> None:
+    """A whole life of a sandbox, watched by the interpreter: one socket is bound, to 127.0.0.1."""
+    watched = subprocess.run(
+        [sys.executable, "-c", AUDITED], capture_output=True, text=True, timeout=30, check=True
+    )
+
+    assert watched.stdout == "['127.0.0.1']\n"
 
 
 def test_busy_port_is_one_clear_os_error(api: Sandbox[Zerotrace]) -> None:
@@ -224,7 +398,7 @@ def test_closing_ends_idle_connections_and_the_thread() -> None:
     with dial(api) as idle, dial(api) as half:
         half.sendall(b"POST /api/v1/qr HTTP/1.1\r\n")
         idle.sendall(UNSIGNED + b"\r\n")
-        assert status_of(idle.recv(65536)) == 401
+        assert status_of(read_until(idle, b"}")) == 401
         api.close()
         api.close()
         assert idle.recv(1) == b""
@@ -234,6 +408,81 @@ def test_closing_ends_idle_connections_and_the_thread() -> None:
         assert httpx.get(f"{again.base_url}/v1/codes").status_code == 401
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{again.base_url}/v1/codes")
+
+
+@contextlib.contextmanager
+def nothing_left() -> Iterator[None]:
+    """Check that no thread, no descriptor and no unclosed socket is left of what was opened in here."""
+    gc.collect()
+    threads, descriptors = set(threading.enumerate()), count_descriptors()
+    yield
+    gc.collect()  # an unclosed socket warns, and a warning is an error
+    assert set(threading.enumerate()) == threads
+    assert count_descriptors() == descriptors
+
+
+def count_descriptors() -> int:
+    return len(list(DESCRIPTORS.iterdir())) if DESCRIPTORS.is_dir() else 0
+
+
+@pytest.mark.parametrize("fault", ["latency:600", "drip:600", "reset", "truncate", "stale", None])
+def test_closing_leaves_nothing_behind(fault: str | None) -> None:
+    """Whatever a connection was about when the sandbox closed, its thread, sockets and loop are gone at once."""
+    with nothing_left():
+        asked = Asked(fault)
+        api = Sandbox("zerotrace", faults=asked).start()
+        with ThreadPoolExecutor(3) as pool:
+            calls = [pool.submit(ask, api, "sync", order(api)) for _ in range(3)]
+            assert asked.wait(5)
+            if fault in {"latency:600", "drip:600"}:
+                while len(api.state.requests) < 3:  # all of them are being kept waiting
+                    time.sleep(0.001)
+            else:
+                for call in calls:
+                    call.result()
+            began = time.monotonic()
+            api.close()
+            took = time.monotonic() - began
+            mets = [call.result()[0] for call in calls]
+
+        assert took < AT_ONCE
+        if fault in {"latency:600", "drip:600"}:
+            assert [met.raised for met in mets] == [httpx.RemoteProtocolError] * 3
+
+
+def test_closing_does_not_wait_for_a_client_that_does_not_read() -> None:
+    """A reply that nobody fetches is given up."""
+    with (
+        nothing_left(),
+        Stand(Tiny(Reply(200, (), bytes(16 * MEBIBYTE))), "socket") as stand,
+        dial(stand) as sock,
+    ):
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert status_of(sock.recv(20)) == 200
+        began = time.monotonic()
+        stand.close()
+
+        assert time.monotonic() - began < AT_ONCE
+
+
+def test_closing_does_not_wait_for_a_client_that_was_turned_away() -> None:
+    """Nor for one that goes on sending what was refused."""
+    with nothing_left(), Sandbox("zerotrace") as api, dial(api) as sock:
+        sock.sendall(b"POST /api/v1/qr HTTP/1.1\r\nHost: a\r\nContent-Length: 90000000\r\n\r\n")
+        assert status_of(read_until(sock, b"bytes\n")) == 413
+        began = time.monotonic()
+        api.close()
+
+        assert time.monotonic() - began < AT_ONCE
+
+
+@pytest.mark.parametrize("port", [-1, 65_536])
+def test_port_that_there_cannot_be_is_a_value_error(port: int) -> None:
+    """It is told before anything is opened."""
+    with pytest.raises(
+        ValueError, match=rf"a port is from 0, which is any free one, to 65535 \(got {port}\)"
+    ):
+        Sandbox("zerotrace", port=port)
 
 
 def test_sandbox_starts_once() -> None:
@@ -259,8 +508,8 @@ def test_handler_serves_async_clients_too() -> None:
 
 
 def test_unclosed_sandbox_does_not_keep_a_program_alive() -> None:
-    """A script that forgets to close its sandbox ends all the same."""
-    script = "from resilient_client.sandbox import Sandbox; Sandbox('zerotrace').start()"
-    ended = subprocess.run([sys.executable, "-c", script], timeout=30, check=False)
+    """A script that forgets to close its sandbox ends all the same, and quietly."""
+    script = "from resilient_client.sandbox import Sandbox; api = Sandbox('zerotrace').start()"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30, check=False)
 
-    assert ended.returncode == 0
+    assert (ended.returncode, ended.stderr) == (0, b"")
