@@ -18,7 +18,11 @@ API's state answers with a `Reply`, spoiled by a fault or not; `_server` or `_me
 
 from resilient_client.sandbox._api import Api, Clock, Faults, Reply, Request, Seen
 from resilient_client.sandbox._sandbox import Sandbox, sandbox_names
+from resilient_client.sandbox.customer_verification import CustomerVerification
+from resilient_client.sandbox.dual import Dual
 from resilient_client.sandbox.faults import RandomFaults, every_fault
+from resilient_client.sandbox.integration import Integration
+from resilient_client.sandbox.openpoly import Openpoly
 from resilient_client.sandbox.schedule import Schedule
 from resilient_client.sandbox.spec import read_faults
 from resilient_client.sandbox.zerotrace import Order, Zerotrace
@@ -26,7 +30,11 @@ from resilient_client.sandbox.zerotrace import Order, Zerotrace
 __all__ = [
     "Api",
     "Clock",
+    "CustomerVerification",
+    "Dual",
     "Faults",
+    "Integration",
+    "Openpoly",
     "Order",
     "RandomFaults",
     "Reply",

@@ -49,6 +49,7 @@ class Request:
     headers: Mapping[str, str]  # names in lower case; values of a repeated name joined by ", "
     body: bytes
     params: Mapping[str, str] = field(default_factory=dict)  # what the {names} of its route stand for
+    key: str | None = None  # its idempotency key, wherever the API looks for it; known when the body is
 
     @classmethod
     def of(cls, method: str, target: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Request:
@@ -265,6 +266,7 @@ class Api(ABC):
         """
         self._epoch = (epoch if epoch is not None else now) - now
         route, request = self._routed(request)
+        request = replace(request, key=self.key_of(request))
         named: str | None = None
         worked = False
         try:
@@ -351,7 +353,7 @@ class Api(ABC):
                 code=reply.code,
                 fault=fault,
                 call=request.call,
-                idempotency_key=self.key_of(request),
+                idempotency_key=self.key_of(request) if request.key is None else request.key,
                 nonce=request.headers.get(self.nonce_header.lower()) if self.nonce_header else None,
                 body=request.body,
                 worked=worked,
@@ -392,7 +394,7 @@ class Api(ABC):
         name that the file does not have.
         """
         entry = example_of(self.name, name, example)
-        if retry_after is None and name in self.throttles:
+        if retry_after is None and name in self.throttles and entry.json is not None:
             retry_after = 1
         told = (
             {"date"} if retry_after is None else {"date", "retry-after"}

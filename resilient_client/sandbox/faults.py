@@ -224,7 +224,7 @@ class RandomFaults:
         return "reset-upload"
 
     def _whose(self, route: str, request: Request) -> str:
-        tag = request.call or request.headers.get("idempotency-key")
+        tag = request.call or request.key or request.headers.get("idempotency-key")
         return f"{route} {tag}" if tag else route
 
     def _draw(self, whose: str, number: int) -> str | None:
