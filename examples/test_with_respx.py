@@ -1,6 +1,7 @@
-"""How to test an integration: the replies that the real API sends, and time that costs nothing.
+"""How to test an integration with respx or httpx alone: the replies that the real API sends, and time that costs nothing.
 
-Run it: pytest examples/test_with_respx.py
+It works under any test framework; test_with_the_kit.py does the same with the fixtures for pytest. Run it:
+pytest examples/test_with_respx.py
 """
 
 from __future__ import annotations

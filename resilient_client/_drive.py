@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from ._deadline import UNTIL, Shrinking
-from ._flow import Body, Discard, Read, Send, Sign, Sleep, Told
+from ._flow import Body, Discard, Read, Send, Sign, Sleep, Tell, Told
 from ._flow.attempt import OPTIONS, longer_than
 from ._httpx import AsyncKept, Kept
 
@@ -96,6 +96,9 @@ def drive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each step t
                 told = Told(clock.monotonic())
             elif isinstance(step, Sleep):
                 clock.sleep(step.seconds)
+                told = Told(clock.monotonic())
+            elif isinstance(step, Tell):
+                step.call.reporter.tell(step)
                 told = Told(clock.monotonic())
             else:
                 told = _sign(step, sign_in, clock)
@@ -196,6 +199,9 @@ async def adrive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each
                 told = Told(clock.monotonic())
             elif isinstance(step, Sleep):
                 await clock.asleep(step.seconds)
+                told = Told(clock.monotonic())
+            elif isinstance(step, Tell):
+                await step.call.reporter.tell(step)
                 told = Told(clock.monotonic())
             else:
                 told = await _asign(step, sign_in, clock)

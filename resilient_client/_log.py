@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("resilient_client")
 logger.addHandler(logging.NullHandler())  # a program that sets up no logging is not written to
 
-__all__ = ["fields", "gave_up", "note", "stamp", "watch"]
+__all__ = ["fields", "gave_up", "note", "observer_failed", "stamp", "watch"]
 
 
 def fields(verdict: Verdict, *, method: str, path: str, wall: float | None) -> dict[str, Any]:
@@ -112,6 +112,20 @@ def gave_up(record: Record) -> None:
         extra=fields(last.verdict, method=method, path=path, wall=record.wall)
         | {"api": record.rules.api, "reason": record.reason, "attempts": len(record.tried),
            "maybeApplied": record.maybe_applied},
+    )  # fmt: skip
+
+
+def observer_failed(name: str, error: Exception) -> None:
+    """Log that an observer's method raised: where, and what."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    _emit(
+        logging.WARNING,
+        "observer %s failed with %s: %s%s; the call goes on, and this is said once",
+        name, type(error).__name__, one_line(str(error)), one_line(where),
+        extra={"observer": name},
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from ._flow.attempt import AUTH, BEGUN, FAILED, OPTIONS
 from ._flow.rulebook import Pointer
 from ._httpx import HOST
 from ._wake import from_any_thread
-from .clock import SYSTEM, Clock
+from .clock import Clock, default_clock
 from .errors import api_error
 from .outcome import mark_exception, record_of
 
@@ -103,7 +103,7 @@ class TokenAuth(httpx.Auth):
         self._header = header
         self._scheme = scheme
         self.headers = (header,)
-        self._clock: Clock = SYSTEM  # until a resilient transport's answer brings its own
+        self._clock: Clock = default_clock()  # until a resilient transport's answer brings its own
         self._current: _Token | None = None
         self._flight: _Flight | None = None
         self._lock = threading.Lock()

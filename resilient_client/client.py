@@ -14,15 +14,16 @@ from ._httpx import wrap_transports
 from .errors import api_error
 from .loading import resolved
 from .outcome import record_of
-from .transport import AsyncResilientTransport, ResilientTransport
+from .transport import AsyncResilientTransport, ResilientTransport, observed_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from typing import Unpack
 
     from ._httpx import AsyncClientOptions, ClientOptions
     from .clock import Clock
+    from .observers import Observer
     from .policy import Policy
 
 __all__ = ["AsyncResilientClient", "ResilientClient"]
@@ -78,15 +79,18 @@ class ResilientClient(httpx.Client):
         deadline: seconds that one call may take: attempts, waits and the reading of an error's body together.
         raise_for_status: raise an `ApiError` for every response that is an error.
         debug: write every request and response to stderr, secrets hidden.
+        observers: who is told of attempts, retries and ends of calls; see `resilient_client.observers`. A transport of
+            your own that is resilient already keeps its own observers.
         options: all that `httpx.Client` takes. Proxies, mounts and a `transport` of your own are made resilient too, and a
             `ResilientTransport` among them keeps its own policy.
 
     Raises:
         PolicyError: the policy cannot be used; the message says what to do.
         ValueError: the deadline is no number above 0, or httpx cannot use a proxy's address.
+        TypeError: an observer has nothing to be told by, or is async.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a client is made with
         self,
         policy: str | Path | Policy | None = None,
         *,
@@ -94,22 +98,28 @@ class ResilientClient(httpx.Client):
         deadline: float | None = None,
         raise_for_status: bool = False,
         debug: bool = False,
+        observers: Iterable[Observer] = (),
         **options: Unpack[ClientOptions],
     ) -> None:
         def wrap(transport: httpx.BaseTransport) -> httpx.BaseTransport:
             if isinstance(transport, ResilientTransport):
+                self._beneath.append(transport._inner)  # noqa: SLF001 - our own
                 return transport
+            self._beneath.append(transport)
             kind = (
                 _ResilientHTTPTransport if isinstance(transport, httpx.HTTPTransport) else ResilientTransport
             )
             resilient = kind(policy, transport, clock=clock, deadline=deadline)
             resilient.core.debug = debug
+            resilient.core.observers = heard
             resilient.core.keep_cookies = jar
             return resilient
 
         # First, so that nothing is opened for a policy or a deadline that cannot be used.
         policy, deadline = resolved(policy), deadline_seconds(deadline)
+        heard = observed_by(observers, tasks=False)
         self._raise_for_status = raise_for_status
+        self._beneath: list[httpx.BaseTransport] = []  # what the attempts are sent with
         with _clear_about_proxies():
             super().__init__(**options)
         jar = _jar_of(self)
@@ -141,7 +151,7 @@ class AsyncResilientClient(httpx.AsyncClient):
     See `ResilientClient` for what it takes and raises.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a client is made with
         self,
         policy: str | Path | Policy | None = None,
         *,
@@ -149,20 +159,26 @@ class AsyncResilientClient(httpx.AsyncClient):
         deadline: float | None = None,
         raise_for_status: bool = False,
         debug: bool = False,
+        observers: Iterable[Observer] = (),
         **options: Unpack[AsyncClientOptions],
     ) -> None:
         def wrap(transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
             if isinstance(transport, AsyncResilientTransport):
+                self._beneath.append(transport._inner)  # noqa: SLF001 - our own
                 return transport
+            self._beneath.append(transport)
             is_own = isinstance(transport, httpx.AsyncHTTPTransport)
             kind = _AsyncResilientHTTPTransport if is_own else AsyncResilientTransport
             resilient = kind(policy, transport, clock=clock, deadline=deadline)
             resilient.core.debug = debug
+            resilient.core.observers = heard
             resilient.core.keep_cookies = jar
             return resilient
 
         policy, deadline = resolved(policy), deadline_seconds(deadline)
+        heard = observed_by(observers, tasks=True)
         self._raise_for_status = raise_for_status
+        self._beneath: list[httpx.AsyncBaseTransport] = []  # what the attempts are sent with
         with _clear_about_proxies():
             super().__init__(**options)
         jar = _jar_of(self)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time as _time
-from typing import Protocol, runtime_checkable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
-__all__ = ["Clock", "SystemClock"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Clock", "SystemClock", "default_clock", "use_clock"]
 
 
 @runtime_checkable
@@ -40,3 +44,26 @@ class SystemClock:
 
 
 SYSTEM: Clock = SystemClock()
+
+_ClockT = TypeVar("_ClockT", bound=Clock)
+
+_in_use: list[Clock] = [SYSTEM]  # the innermost last
+
+
+def default_clock() -> Clock:
+    """Give the clock of a client, transport or sandbox made without one: the system's, or that of `use_clock`."""
+    return _in_use[-1]
+
+
+@contextmanager
+def use_clock(clock: _ClockT) -> Iterator[_ClockT]:
+    """Let every client, transport and sandbox that is made meanwhile, and names no clock, go by this one.
+
+    It holds for the whole process, threads and tasks included, and nests: the inner clock has its way until its block
+    ends. What was made before keeps the clock that it has, and what is made meanwhile keeps this one.
+    """
+    _in_use.append(clock)
+    try:
+        yield clock
+    finally:
+        _in_use.pop()

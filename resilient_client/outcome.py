@@ -113,6 +113,7 @@ class Record:
     rules: Rulebook
     started: float  # monotonic seconds
     ended: float
+    sent: float | None = None  # when the attempt that succeeded went out; None where it was the first
     tried: Sequence[Tried] = ()  # a list from the first failure on
     reason: Reason = "success"
     status = 0
@@ -133,10 +134,10 @@ class Record:
 
     def outcome(self) -> Outcome:
         """Freeze what happened."""
-        attempts = [_attempt(number, tried) for number, tried in enumerate(self.tried, start=1)]
+        attempts = [attempt_of(number, tried) for number, tried in enumerate(self.tried, start=1)]
         if self.reason == "success":
             verdict = self.rules.success(self.status)
-            begun = self.tried[-1].at + self.tried[-1].wait if self.tried else self.started
+            begun = self.started if self.sent is None else self.sent
             attempts.append(
                 Attempt(len(attempts) + 1, self.status, None, verdict, elapsed=max(0.0, self.ended - begun))
             )
@@ -160,7 +161,8 @@ def _as_it_is(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _attempt(number: int, tried: Tried) -> Attempt:
+def attempt_of(number: int, tried: Tried) -> Attempt:
+    """Freeze one attempt, counted from 1."""
     verdict = tried.verdict
     return Attempt(
         number=number,

@@ -31,9 +31,13 @@ from ._words import (
 from .loading import PolicyError, folder, policy_names
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import httpx
 
+    from ._bounds import Bound, Plan
     from ._flow.rulebook import Rulebook
+    from ._lint import Finding
     from .outcome import Verdict
 
 __all__ = ["Policy", "from_file", "json_schema"]
@@ -132,6 +136,98 @@ class Policy(Table):
         from the response's own Date; without one, from the epoch, so that only delays are told.
         """
         return _compile.verdict_on(self.rulebook, response)
+
+    def lint(self, *, deadline: float | None = None) -> tuple[Finding, ...]:
+        """Look for what is wrong with the policy: the worst first, then in file order; nothing where nothing is.
+
+        An error cannot be meant, a warning hardly is, a note may be. `deadline` is what the callers give a call, in
+        seconds: with it, schedules that do not fit are told. What no file can say, `load_policy` has refused already.
+
+        Raises:
+            ValueError: the deadline is no number above 0.
+        """
+        from ._lint import lint  # noqa: PLC0415 - calls do not need it
+
+        return lint(self, deadline=deadline)
+
+    def worst_case(  # noqa: PLR0913 - what is known of a call
+        self,
+        method: str,
+        path: str,
+        *,
+        deadline: float | None = None,
+        timeout: float | None = None,
+        keyed: bool | None = None,
+        renews: Collection[str] | None = None,
+        override_conflict: bool = False,
+    ) -> Bound:
+        """Tell what one call comes to at the most: attempts, sleeps and time, whatever the server does.
+
+        Args:
+            method: as the request has it.
+            path: of its URL.
+            deadline: of the call, in seconds; None where it has none.
+            timeout: seconds that one attempt may take, up to the end of its answer; None where nothing bounds it.
+            keyed: it may be sent twice, by an idempotency key or by the caller's word; None: if the policy makes the key.
+            renews: what the caller's auth can make anew, of "nonce" and "token"; None: what the policy speaks of.
+            override_conflict: the caller asks for it.
+
+        Redirects and sign-ins are calls of their own and are not in it, but a deadline is for all of them together. The
+        jitter is in it: a sleep may be longer than `limits.wait` by a fifth and a quarter of a second.
+
+        Raises:
+            ValueError: a number of seconds is none above 0, or nothing can be renewed of that name.
+        """
+        from ._bounds import worst_case  # noqa: PLC0415 - calls do not need it
+
+        return worst_case(
+            self,
+            method,
+            path,
+            deadline=deadline,
+            timeout=timeout,
+            keyed=keyed,
+            renews=renews,
+            override_conflict=override_conflict,
+        )
+
+    def plan(  # noqa: PLR0913 - what is known of a call
+        self,
+        rule: str,
+        *,
+        method: str = "GET",
+        path: str = "/",
+        asked: float | None = None,
+        deadline: float | None = None,
+        timeout: float | None = None,
+        keyed: bool | None = None,
+        renews: Collection[str] | None = None,
+        override_conflict: bool = False,
+    ) -> Plan:
+        """Lay out when each attempt of a call is sent, if one rule judges the answers to them all.
+
+        `rule` is its name, or "NETWORK_ERROR" for a call that brings no answer; whether it speaks of this very request is
+        not asked. `asked` is the wait, in seconds, that the server asks for each time, None where it names none. All else
+        is as in `worst_case`; without a `timeout`, answers are taken to come at once.
+
+        Raises:
+            PolicyError: the policy has no rule of that name.
+            ValueError: as in `worst_case`, or `asked` is less than 0.
+        """
+        from ._bounds import plan  # noqa: PLC0415 - calls do not need it
+
+        return plan(
+            self,
+            rule,
+            method=method,
+            path=path,
+            asked=asked,
+            deadline=deadline,
+            timeout=timeout,
+            keyed=keyed,
+            renews=renews,
+            override_conflict=override_conflict,
+        )
 
 
 def from_file(path: Path, chain: tuple[Path, ...] = ()) -> Policy:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from contextlib import nullcontext
 from functools import partial
 from logging import DEBUG
 from typing import TYPE_CHECKING, Any, Self
@@ -20,23 +21,25 @@ from ._flow import Told, flow
 from ._flow.attempt import AUTH, FAILED, HOP, OPTIONS, Call, arrive, begin, check_options, deadline_seconds
 from ._httpx import HOST, AsyncWatched, Watched, bound_reads
 from ._log import logger
-from .clock import SYSTEM, Clock
+from .clock import Clock, default_clock
 from .loading import rulebook
-from .masking import mask_exception
 from .outcome import RECORD, mark_exception
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
     from types import TracebackType
 
     from ._flow.rulebook import Rulebook
+    from ._report import Observers
+    from .observers import Observer
     from .policy import Policy
 
 __all__ = ["AsyncResilientTransport", "ResilientTransport"]
 
 
 BYTES = httpx.ByteStream  # a body that is in memory: it cannot break off
+UNOBSERVED = nullcontext()
 
 
 # What __getattr__ must not fetch from the inner transport: the way round the retries, and what stands here while it is made.
@@ -55,11 +58,12 @@ class _Core:
         debug: bool = False,
     ) -> None:
         self.rules: Rulebook = rulebook(policy)
-        self.clock = SYSTEM if clock is None else clock
+        self.clock = default_clock() if clock is None else clock
         self.deadline = deadline_seconds(deadline)
         self.debug = debug
         # Given by a client, which has a jar of its own; a bare transport carries cookies over onto the final response.
         self.keep_cookies: Callable[[httpx.Request, httpx.Response], None] | None = None
+        self.observers: Observers | None = None
 
     host = HOST
     chance = staticmethod(random.random)  # the module's own generator is seeded anew in a forked worker
@@ -90,6 +94,9 @@ class _Core:
             quick = call.until is None and not call.sign_first
         if self.debug or logger.isEnabledFor(DEBUG):
             call.watch = _log.watch(debug=self.debug)
+        if self.observers is not None:
+            call.reporter = self.observers.reporter(call)
+            quick = False
         if quick:
             begin(call)
             call.begun = call.request is request
@@ -135,7 +142,6 @@ class _Core:
             if FAILED in request.extensions:
                 request.extensions[FAILED](error)
             mark_exception(error, call)
-            mask_exception(error, call.secrets)
             if call.tried:
                 _note(error, call)
             raise error
@@ -149,6 +155,19 @@ class _Core:
             _log.gave_up(call)
         mark_exception(error, call)
         _note(error, call)
+
+
+def observed_by(observers: Iterable[Observer], *, tasks: bool) -> Observers | None:
+    """Make ready to tell observers, in threads or in tasks; None where there are none.
+
+    Raises:
+        TypeError: one of them can observe nothing, or must be awaited where nothing can be; the message says what to do.
+    """
+    if not observers:
+        return None
+    from ._report import Observers  # noqa: PLC0415 - only who observes pays for it
+
+    return Observers(observers, tasks=tasks)
 
 
 def _note(error: Exception, call: Call) -> None:
@@ -165,8 +184,9 @@ class ResilientTransport(httpx.BaseTransport):
     Args:
         policy: a shipped policy's name, a path to a policy file, a `Policy`, or None for the default policy.
         transport: what sends; `httpx.HTTPTransport()` when left out.
-        clock: what tells the time and waits; the system's when left out.
+        clock: what tells the time and waits; the system's when left out, or that of `testing.use_clock`.
         deadline: seconds that one call may take, attempts, waits and the reading of an error's body together.
+        observers: who is told of attempts, retries and ends of calls; see `resilient_client.observers`.
 
     Works in `httpx.Client(transport=…)` and in `mounts={…}`, one policy per host. The response of the last attempt is returned
     as httpx would return it; `outcome_of(response)` tells what happened.
@@ -174,6 +194,7 @@ class ResilientTransport(httpx.BaseTransport):
     Raises:
         PolicyError: the policy cannot be used; the message says what to do.
         ValueError: the deadline is no number above 0.
+        TypeError: an observer has nothing to be told by, or must be awaited where nothing can be.
     """
 
     def __init__(
@@ -183,8 +204,10 @@ class ResilientTransport(httpx.BaseTransport):
         *,
         clock: Clock | None = None,
         deadline: float | None = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
         self.core = _Core(policy, clock=clock, deadline=deadline)
+        self.core.observers = observed_by(observers, tasks=False)
         self._inner: httpx.BaseTransport = httpx.HTTPTransport() if transport is None else transport
         bound_reads(self._inner)
 
@@ -210,10 +233,16 @@ class ResilientTransport(httpx.BaseTransport):
                     core.let_through(call, response)
                     return response if type(response.stream) is BYTES else self._watched(call, response)
                 opening = core.told(response, None)
-        settled = drive(
-            flow(call, opening), inner.handle_request, self.handle_request, core.clock, call.until, response
-        )
-        return self._watched(call, core.finish(call, request, settled))
+        with call.reporter or UNOBSERVED:
+            settled = drive(
+                flow(call, opening),
+                inner.handle_request,
+                self.handle_request,
+                core.clock,
+                call.until,
+                response,
+            )
+            return self._watched(call, core.finish(call, request, settled))
 
     def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
         if type(response.stream) is not BYTES:
@@ -263,8 +292,10 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
         *,
         clock: Clock | None = None,
         deadline: float | None = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
         self.core = _Core(policy, clock=clock, deadline=deadline)
+        self.core.observers = observed_by(observers, tasks=True)
         self._inner: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport() if transport is None else transport
         bound_reads(self._inner)
 
@@ -284,15 +315,16 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
                     core.let_through(call, response)
                     return response if type(response.stream) is BYTES else self._watched(call, response)
                 opening = core.told(response, None)
-        settled = await adrive(
-            flow(call, opening),
-            inner.handle_async_request,
-            self.handle_async_request,
-            core.clock,
-            call.until,
-            response,
-        )
-        return self._watched(call, core.finish(call, request, settled))
+        with call.reporter or UNOBSERVED:
+            settled = await adrive(
+                flow(call, opening),
+                inner.handle_async_request,
+                self.handle_async_request,
+                core.clock,
+                call.until,
+                response,
+            )
+            return self._watched(call, core.finish(call, request, settled))
 
     def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
         if type(response.stream) is not BYTES:

@@ -1,7 +1,7 @@
 """The documentation is run: its Python, its policies, its figures and its pictures.
 
 Each ```python block of a page runs in order, in one namespace per page, with warnings as errors and no way to a network; a
-```text block that follows one at once is what it prints ("..." stands for anything). Functions named test_* are called.
+```text block that follows one at once is what it prints ("..." stands for anything). Functions named test_* are called, with the fixtures of the kit.
 A complete policy in a ```toml block is loaded, and its examples are played; `# name.toml` on its first line makes a file of it.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import inspect
 import io
 import re
 import sys
@@ -22,9 +23,10 @@ import pytest
 from resilient_client import Policy, load_policy, policy_names
 from resilient_client._rehearse import contradictions, rehearse
 from resilient_client.outcome import Reason
+from resilient_client.testing import ApiMock, VirtualClock, use_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from resilient_client._words import Given
 
@@ -103,6 +105,15 @@ _HOOKED: set[str] = set()
 # ------------------------------------------------------------------------------------------------------------ runs
 
 
+def call(test: Callable[..., None]) -> None:
+    """Call a page's test with the fixtures that it names."""
+    wanted = inspect.signature(test).parameters
+    mocked = ApiMock() if "api_mock" in wanted else contextlib.nullcontext()
+    with use_clock(VirtualClock()) as clock, mocked as api_mock:
+        fixtures = {"virtual_clock": clock, "api_mock": api_mock}
+        test(**{name: fixtures[name] for name in wanted})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it runs in order, and prints what the page says that it prints."""
@@ -120,7 +131,7 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyte
             # Blank lines in front, so that an error is told with the page's own line.
             exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), namespace)  # noqa: S102 - our own text
             for name_ in [name for name in namespace if name.startswith("test_") and name not in before]:
-                namespace[name_]()
+                call(namespace[name_])
         expected = printed_by(block, following)
         if expected is not None:
             checker, how = doctest.OutputChecker(), doctest.ELLIPSIS

@@ -36,6 +36,11 @@ SAYS = {
         "correction: Conflict -> CREATED",
         "ever registered, per activity: [2, 1, 1]",
     ],
+    "observability.py": [
+        "INTERNAL GET zerotrace",
+        "'http.request.resend_count': 2",
+        "resilient_client.retries 1",
+    ],
     "openpoly.py": [
         "attempt 3: 201",
         "operations that exist: 1",
@@ -97,4 +102,4 @@ def test_an_example_of_tests_passes(name: str, tmp_path: Path) -> None:
 def test_all_examples_are_run() -> None:
     """Nothing in the folder is left out: each script has its line in SAYS, and there is a file of tests."""
     assert sorted(SAYS) == SCRIPTS
-    assert PYTEST_FILES == ["test_with_respx.py"]
+    assert PYTEST_FILES == ["test_with_respx.py", "test_with_the_kit.py"]

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 __all__ = ["demo"]
 
 # Faster than this, the sandbox's windows (seconds of its own time) would be over before the calls have gone out.
 FASTEST = 100.0
+APIS = ("zerotrace", "customer_verification", "dual", "openpoly", "integration")
+
+
+class Refused(click.ClickException):
+    """Wrong usage, said in one line."""
+
+    exit_code = 2
 
 
 @click.command()
+@click.option(
+    "--api",
+    "apis",
+    type=click.Choice(APIS),
+    multiple=True,
+    help="Play only this one; may be given several times.  [default: all five]",
+)
 @click.option(
     "--speed",
     type=click.FloatRange(min=0.1, max=FASTEST),
@@ -23,17 +39,35 @@ FASTEST = 100.0
     type=int,
     default=0,
     show_default=True,
-    help="What the sandbox makes up its ids and credentials from.",
+    help="What the sandboxes make up their ids and credentials from.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else.")
+@click.option(
+    "--timeline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also draw every call's attempts, waits and faults, as FILE.svg or FILE.html.",
+)
 @click.pass_context
-def demo(context: click.Context, *, speed: float, seed: int, as_json: bool) -> None:
-    """Make about fifty signed calls to an API that fails in every way its documents name.
+def demo(  # noqa: PLR0913 - its options
+    context: click.Context,
+    *,
+    apis: tuple[str, ...],
+    speed: float,
+    seed: int,
+    as_json: bool,
+    timeline: Path | None,
+) -> None:
+    """Make about a hundred calls to five APIs that fail as their documents say, and as lines do.
 
-    The API is a sandbox of the 0trace Partner API in this very process, on a socket of this machine: nothing leaves it. At the
-    end, the orders that the caller asked for are compared with those that the server has made. The exit status is 0 when each
-    call ended as it should, with no order made twice and none lost, and 1 when not.
+    The APIs are sandboxes in this very process, on sockets of this machine: nothing leaves it. At the end, what the
+    callers wanted created is compared with what the servers have. The exit status is 0 when each call ended as it
+    should, with nothing created twice and nothing lost, and 1 when not.
     """
-    from resilient_client.demo import perform  # noqa: PLC0415 - only this command needs it
+    from resilient_client.demo import TimelineError, perform  # noqa: PLC0415 - only this command needs it
 
-    context.exit(perform(speed=speed, seed=seed, as_json=as_json))
+    try:
+        status = perform(apis=apis, speed=speed, seed=seed, as_json=as_json, timeline=timeline)
+    except TimelineError as error:
+        raise Refused(str(error)) from None
+    context.exit(status)

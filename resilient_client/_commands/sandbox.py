@@ -73,8 +73,8 @@ def sandbox(  # noqa: PLR0913 - one for each option
     127.0.0.1, with credentials that are made up and printed. It refuses what the vendor would refuse, and keeps in memory what it
     is given. GET /_sandbox on each tells what has been seen so far, and what was made to go wrong.
     """
-    from resilient_client.demo import ScaledClock  # noqa: PLC0415 - only this command needs it
-    from resilient_client.sandbox import Sandbox, sandbox_names  # noqa: PLC0415 - likewise
+    from resilient_client.sandbox import Sandbox, sandbox_names  # noqa: PLC0415 - only this command needs it
+    from resilient_client.sandbox.clock import ScaledClock  # noqa: PLC0415 - likewise
 
     chosen = tuple(dict.fromkeys(names)) or sandbox_names()
     if port + len(chosen) - 1 > LAST_PORT:

@@ -4,7 +4,7 @@
                    ^                              |
                    +------ amend <---- wait <-----+
 
-`flow` is a generator: it yields steps (send, read, discard, sleep, sign), is told what came back and when, and returns the
+`flow` is a generator: it yields steps (send, read, discard, sleep, sign, tell), is told what came back and when, and returns the
 response or the error that the call ends with. It holds no socket, no clock and no randomness. `_drive.py` carries the steps
 out, once for threads and once for tasks, and decides nothing.
 """
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resilient_client.masking import mask, secrets_of
+from resilient_client.masking import mask, mask_exception, secrets_of
 from resilient_client.outcome import Tried
 
 from . import amend, attempt
 from .classify import Reading, classify, network_reading
 from .decide import Again, decide
-from .steps import Body, Discard, Read, Send, Sign, Sleep, Step, Told
+from .steps import Body, Discard, Read, Send, Sign, Sleep, Step, Tell, Told
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -29,14 +29,17 @@ if TYPE_CHECKING:
     from resilient_client.outcome import Reason
 
     from .attempt import Call
+    from .steps import Moment
 
-__all__ = ["Body", "Discard", "Read", "Send", "Sign", "Sleep", "Step", "Told", "flow"]
+    Steps = Generator[Step, Told, httpx.Response | None]
+
+__all__ = ["Body", "Discard", "Read", "Send", "Sign", "Sleep", "Step", "Tell", "Told", "flow"]
 
 NO_LIMIT = 1 << 62  # bytes
 PATIENCE = 10.0  # seconds that reading an error's body may take where there is no deadline
 
 
-def flow(call: Call, opening: Told | None = None) -> Generator[Step, Told, httpx.Response | None]:  # noqa: C901 - the whole way, on one screen
+def flow(call: Call, opening: Told | None = None) -> Steps:  # noqa: C901 - the whole way, on one screen
     """Lead one call from its first attempt to its end: return its response, or None and leave the error in `call.error`.
 
     `opening` is what the first attempt brought, where it has been made already: a driver may send what `begin` has judged, and need
@@ -54,7 +57,8 @@ def flow(call: Call, opening: Told | None = None) -> Generator[Step, Told, httpx
         if signing:
             told = yield Sign(call.request, call.auth, refused, call.until)
             if told.error is not None:
-                return _settle(call, "cannot_change", told, None)
+                mask_exception(told.error, call.secrets)
+                return (yield from _settle(call, "cannot_change", told, None))
             sent_at = told.at
         told = opening if opening is not None else (yield Send(call.request, call.until))
         opening = None
@@ -63,26 +67,28 @@ def flow(call: Call, opening: Told | None = None) -> Generator[Step, Told, httpx
             if response.status_code in call.rules.at_once or (
                 response.status_code < 400 and not _worth_reading(call, response)
             ):
-                return _succeed(call, told, response)
+                return (yield from _succeed(call, told, response, sent_at))
             # The answer to a HEAD has no body, whatever length it names.
             limit = call.rules.body_limit if call.request.method != "HEAD" else NO_LIMIT
             told = yield Read(response, limit, call.until, PATIENCE)
         reading = _read(call, told, response)
         if reading.verdict.category == "success" and response is not None:
-            return _succeed(call, told, response)
+            return (yield from _succeed(call, told, response, sent_at))
         tried = _remember(call, told, reading, sent_at)
         answer = decide(call, reading.retry, call.tried[:-1], tried, token_expired=_token_expired(call, told))
         if not isinstance(answer, Again):
-            return _settle(call, answer.reason, told, response)
+            return (yield from _settle(call, answer.reason, told, response))
         following = amend.next_request(call, answer.change)
         if following is None:
-            return _settle(call, "cannot_change", told, response)
+            return (yield from _settle(call, "cannot_change", told, response))
         tried.base, tried.wait, tried.change = answer.base, answer.seconds, answer.change
         call.watched(tried, response)
         if response is not None:
             call.keep_cookies(response)
             told = yield Discard(response)
             response = None
+        if call.reporter is not None:
+            told = yield Tell(call, ("attempt", "retry"))
         if answer.seconds > 0:
             told = yield Sleep(answer.seconds)
         sent_at = told.at
@@ -108,7 +114,9 @@ def _read(call: Call, told: Told, response: httpx.Response | None) -> Reading:
         reading = network_reading(
             call.rules, error, sent=attempt.lost(error), worth_repeating=attempt.worth_repeating(error)
         )
-        return _masked(call, reading)
+        reading = _masked(call, reading)
+        mask_exception(error, call.secrets)  # the outcome shows it, whatever the call ends with
+        return reading
     request = call.request
     content = told.body.content if told.body is not None else None
     call.read_whole = content is not None
@@ -150,18 +158,24 @@ def _token_expired(call: Call, told: Told) -> bool:
     return ask is not None and bool(ask(call.request, told.wall, call.rules.token_lifetime))
 
 
-def _succeed(call: Call, told: Told, response: httpx.Response) -> httpx.Response:
-    call.status, call.ended = response.status_code, told.at
+def _succeed(call: Call, told: Told, response: httpx.Response, sent_at: float) -> Steps:
+    call.status, call.sent, call.ended = response.status_code, sent_at, told.at
     if call.cookies:
         call.host.with_cookies(response, call.cookies)
     call.watched(None, response)
+    if call.reporter is not None:
+        yield Tell(call, ("attempt", "success"))
     return response
 
 
-def _settle(call: Call, reason: Reason, told: Told, response: httpx.Response | None) -> httpx.Response | None:
+def _settle(call: Call, reason: Reason, told: Told, response: httpx.Response | None) -> Steps:
     call.reason, call.ended, call.wall, call.error = reason, told.at, told.wall, told.error
     if call.cookies and response is not None:
         call.host.with_cookies(response, call.cookies)
-    if call.tried and told.error is call.tried[-1].error:
+    moments: tuple[Moment, ...] = ("give_up",)
+    if call.tried and told.error is call.tried[-1].error:  # it ends with an attempt, and not with a sign-in
         call.watched(call.tried[-1], response)
+        moments = ("attempt", "give_up")
+    if call.reporter is not None:
+        yield Tell(call, moments)
     return response

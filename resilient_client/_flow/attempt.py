@@ -104,6 +104,7 @@ class Call(Record):
     begun = False  # `begin` has judged it, and the caller's own request can be sent as it is
     travelled = False  # its extensions tell its redirects of it
     watch: Callable[[Call, Tried | None, httpx.Response | None], None] | None = None  # told of every attempt
+    reporter: Any = None  # what tells those who observe the call; None where nobody does
 
     def __init__(self, request: httpx.Request, rules: Rulebook, started: float, setting: Setting) -> None:
         self.request = request

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Body", "Discard", "Read", "Send", "Sign", "Sleep", "Step", "Told"]
+    from .attempt import Call
+
+__all__ = ["Body", "Discard", "Moment", "Read", "Send", "Sign", "Sleep", "Step", "Tell", "Told"]
 
 
 class Send(NamedTuple):
@@ -53,6 +55,16 @@ class Sign(NamedTuple):
     until: float | None
 
 
+Moment = Literal["attempt", "retry", "success", "give_up"]
+
+
+class Tell(NamedTuple):
+    """Tell those who observe the call what it has come to. Asked for only where somebody does."""
+
+    call: Call
+    moments: tuple[Moment, ...]  # in order
+
+
 class Body(NamedTuple):
     """What reading an error's body brought."""
 
@@ -70,4 +82,4 @@ class Told(NamedTuple):
     wall: float = 0.0  # epoch seconds; told with every Body
 
 
-Step = Send | Read | Discard | Sleep | Sign
+Step = Send | Read | Discard | Sleep | Sign | Tell

@@ -1,43 +1,35 @@
-"""Putting it on paper: one row per call while it goes on, a summary at the end, or one JSON document. No I/O but the console's.
+"""Putting it on paper: one row per call while it goes on, a summary at the end. No I/O but the console's.
 
-Rows come in the order of the script, each scene when its last call has ended: the same in a terminal, where a progress bar
-runs below them, as in a file. No line is longer than the console is wide.
+Rows come in the order of the script, each scene when its last call has ended: the same in a terminal, where `live`
+draws its bars below them, as in a file. No line is longer than the console is wide.
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn
 from rich.text import Text
 
-from resilient_client import ApiError
+from resilient_client import ApiError, load_policy
+
+from .live import Board, live
+from .words import ended, met, renewed, span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from rich.console import Console
-    from rich.progress import Task
 
-    from resilient_client import Attempt, Outcome
-
-    from .audit import Audit
+    from .audit import Account, Audit
     from .play import Played, Stage
-    from .scenes import Scene
+    from .script import Scene, Vendor
 
-__all__ = ["Paper", "document"]
+__all__ = ["Paper", "summary"]
 
 WIDEST, NARROWEST = 110, 50  # columns; longer lines are hard to read, shorter ones have no room for a row
 NAME = 17  # columns for a call's name
 
-# How a call that failed came to its end, by the outcome's reason.
-ENDS = {
-    "not_retryable": "not sent again",
-    "attempts_exhausted": "gave up",
-    "deadline": "gave up, the deadline is too near",
-    "wait_too_long": "gave up at once",
-}
 # Errors that an end user can do something about, or has to be told of; all others are the caller's to mend.
 FOR_USERS = frozenset({"business", "upstream", "rate_limit", "maintenance", "server"})
 
@@ -51,16 +43,21 @@ class Paper:
         self._plain = not console.encoding.startswith("utf")  # then nothing but ASCII
         self._waiting: list[Scene] = []
         self._ended: dict[Scene, list[Played]] = {}
-        self._advised: set[str] = set()  # errors that need no second explanation
-        self._progress: Progress | None = None
+        self._advised: set[tuple[str, str]] = (
+            set()
+        )  # errors, by API and name, that need no second explanation
+        self._headed: Vendor | None = None  # whose name stands above the newest scene
+        self._board: Board | None = None
 
     def begin(self, stage: Stage) -> AbstractContextManager[object]:
         """Write the heading; the context that is given shows progress, where somebody is looking."""
         calls = sum(len(tuple(scene.calls())) for scene in stage.scenes)
+        titles = [load_policy(vendor.name).title for vendor in stage.vendors()]
+        what = f"sandboxes of {len(titles)} APIs" if len(titles) > 1 else f"a sandbox of the {titles[0]}"
         self._waiting = list(stage.scenes)
         heading = Text.assemble(
-            (f"{calls} signed calls to a sandbox of the 0trace Partner API on 127.0.0.1", "bold"),
-            ", which fails in every way that its documents name",
+            (f"{calls} calls to {what} on 127.0.0.1", "bold"),
+            ", failing as the documents say, and as lines do",
             "" if stage.clock.speed == 1 else f"; time runs {stage.clock.speed:g} times faster",
             ".",
         )
@@ -68,46 +65,34 @@ class Paper:
             "Rows: call, attempts, then status/code of each attempt → what was waited and renewed → the next."
         )
         self._print(*self._wrapped(heading), *self._wrapped(Text(legend, "dim")))
-        if not self._console.is_terminal:
+        if not self._console.is_interactive:
             return nullcontext()
-        self._progress = Progress(
-            SpinnerColumn("line" if self._plain else "dots"),
-            BarColumn(20),
-            MofNCompleteColumn(),
-            _Live(stage),
-            console=self._console,
-            transient=True,
-        )
-        self._progress.add_task("calls", total=calls)
-        return self._progress
+        self._board = Board(stage, plain=self._plain)
+        return live(self._board, self._console)
 
     def note(self, played: Played) -> None:
         """Take in a call that has ended, and write each scene whose turn has come."""
         self._ended.setdefault(played.scene, []).append(played)
-        if self._progress is not None:
-            self._progress.advance(self._progress.task_ids[0])
+        if self._board is not None:
+            self._board.note(played)
         while self._waiting and self._is_over(self._waiting[0]):
             self._print(*self._scene(self._waiting.pop(0)))
 
     def end(self, books: Audit, *, seconds: float) -> None:
         """Write the summary; `seconds` are real ones."""
-        met = " ".join(str(code) for code in books.codes)
         said = [Text.assemble(("problem: ", "bold red"), problem) for problem in books.problems]
-        said.append(Text(f"Codes met: {met}. Code 9 is reserved: it is never sent, here or by the vendor."))
+        said += [_account(account) for account in books.accounts]
         if books.ok:
             said.append(
-                Text("On the wire: a fresh nonce on every attempt; one key and one body in every call.")
+                Text(
+                    "On the wire: no nonce twice, one key per call, the same bytes on every attempt "
+                    "(an override apart), nothing sent sooner than asked."
+                )
             )
         said.append(
             Text(f"{books.slept:.1f} s of waiting, by many at once, in {seconds:.1f} s of your time.")
         )
-        said.append(
-            Text(
-                f"{books.calls} calls, {books.attempts} attempts; {books.asked} orders asked for, {books.made} made, "
-                f"{books.duplicates} duplicates, {books.lost} lost",
-                "bold green" if books.ok else "bold red",
-            )
-        )
+        said.append(Text(summary(books), "bold green" if books.ok else "bold red"))
         self._print(Text(), *(line for text in said for line in self._wrapped(text)))
 
     def _is_over(self, scene: Scene) -> bool:
@@ -115,6 +100,12 @@ class Paper:
 
     def _scene(self, scene: Scene) -> Iterator[Text]:
         order = [call.name for call in scene.calls()]
+        vendor = scene.site.vendor
+        if vendor is not self._headed:
+            self._headed = vendor
+            title = load_policy(vendor.name).title
+            yield Text()
+            yield from self._wrapped(Text(f"=== {title}" if self._plain else f"━━━ {title}", "bold magenta"))
         yield Text()
         yield from self._wrapped(Text(scene.title, "bold cyan"))
         yield from self._wrapped(Text(scene.about, "dim"))
@@ -133,8 +124,8 @@ class Paper:
             yield head + line
             head = Text(" " * len(head))
         error = played.error
-        if isinstance(error, ApiError) and error.name not in self._advised:
-            self._advised.add(error.name)
+        if isinstance(error, ApiError) and (error.api, error.name) not in self._advised:
+            self._advised.add((error.api, error.name))
             for line in Text(_advice(error), "dim italic").wrap(self._console, self._width - len(head)):
                 yield head + line
 
@@ -150,17 +141,25 @@ class Paper:
         self._console.print(Text("\n").join(lines), soft_wrap=True)
 
 
-class _Live(ProgressColumn):
-    """How many attempts there have been, and how many calls wait, now."""
+def summary(books: Audit) -> str:
+    """Say it all in one line."""
+    count = books.count
+    return (
+        f"{count.calls} calls, {count.attempts} attempts; {count.asked} creates asked for, {count.made} made, "
+        f"{count.duplicates} duplicates, {count.lost} lost"
+    )
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        super().__init__()
 
-    def render(self, task: Task) -> Text:
-        """Write it anew; the numbers are the stage's, not the task's."""
-        del task
-        return Text(f"calls, {self._stage.requests()} attempts, {self._stage.clock.sleeping} waiting")
+def _account(account: Account) -> Text:
+    """Say what one API's documented errors were, of those that were met."""
+    codes = ", ".join(str(code) for code in account.codes)
+    reserved = ", ".join(str(code) for code in sorted(account.vendor.reserved, key=str))
+    return Text.assemble(
+        (f"{load_policy(account.vendor.name).title}: ", "bold"),
+        f"codes met: {codes}",
+        f"; {reserved} is reserved, and never sent" if reserved else "",
+        ".",
+    )
 
 
 def _way(played: Played) -> Iterator[Text]:
@@ -170,19 +169,14 @@ def _way(played: Played) -> Iterator[Text]:
         yield from _untold(played, last)
         return
     for attempt in outcome.attempts[:-1]:
-        yield Text.assemble((_met(attempt), "yellow"), " →")
-        yield Text(f"{', '.join(_renewed(attempt))} →", "dim")
+        waited = span(attempt.wait) if attempt.wait else "at once"
+        yield Text.assemble((met(attempt), "yellow"), " →")
+        yield Text(f"{', '.join([waited, *(renewed(change) for change in attempt.change)])} →", "dim")
     if played.error is None:
         yield Text(played.result, last or "green")
         return
-    why = ENDS.get(outcome.reason, outcome.reason)
-    asked = outcome.attempts[-1].verdict.retry_after
-    if outcome.reason == "wait_too_long" and asked is not None:
-        why = f"told to wait {asked:.0f} s, {why}"
-    yield Text(f"{_met(outcome.attempts[-1])}:", last or "yellow")
-    yield Text(
-        why + (", for it may have been done" if outcome.maybe_applied and len(outcome.attempts) == 1 else "")
-    )
+    yield Text(f"{met(outcome.attempts[-1])}:", last or "yellow")
+    yield Text(ended(outcome))
 
 
 def _untold(played: Played, style: str) -> Iterator[Text]:
@@ -197,95 +191,23 @@ def _untold(played: Played, style: str) -> Iterator[Text]:
         yield Text(played.result, style or "yellow")
 
 
-def _met(attempt: Attempt) -> str:
-    verdict = attempt.verdict
-    if attempt.error is not None:
-        return type(attempt.error).__name__
-    code = "" if verdict.code is None else f"/{verdict.code}"
-    return f"{attempt.status}{code} {verdict.name}"
-
-
-def _renewed(attempt: Attempt) -> Iterator[str]:
-    wait = attempt.wait
-    yield f"{wait:.1f} s" if wait >= 0.1 else f"{wait:.2f} s" if wait else "at once"
-    for change in attempt.change:
-        yield f"new {change}"
-
-
 def _advice(error: ApiError) -> str:
     """Say what to do about an error: to its user, or in a sentence to its caller."""
     if error.category in FOR_USERS:
         return f"To the user: {error.user_message}"
     first, _, rest = error.remedy.partition(". ")
-    if error.verdict.retryable and rest:
-        first = rest  # the first sentence of such a remedy is what the client did already
+    retried = any(rule.name == error.name and rule.retry is not None for rule in load_policy(error.api).rules)
+    if retried and rest:
+        first = rest  # the first sentence of such a remedy is what the client does by itself
     return first.rstrip(".") + "."
 
 
 def _packed(pieces: Iterator[Text], width: int) -> Iterator[Text]:
-    """Put pieces on lines of at most `width` columns; a longer piece has a line of its own."""
+    """Put pieces on lines of at most `width` columns; a longer one is broken after its words."""
     line = Text()
-    for piece in pieces:
+    for piece in (part for whole in pieces for part in (whole.split(" ") if len(whole) > width else [whole])):
         if line and len(line) + 1 + len(piece) > width:
             yield line
             line = Text()
         line = line + (Text(" ") if line else Text()) + piece
     yield line
-
-
-def document(
-    played: Sequence[Played], books: Audit, *, speed: float, seed: int, seconds: float
-) -> dict[str, Any]:
-    """Give all of it as one JSON-ready document. `seconds` are real ones; all others are of the demonstration's time."""
-    return {
-        "api": "zerotrace",
-        "speed": speed,
-        "seed": seed,
-        "seconds": round(seconds, 3),
-        "ok": books.ok,
-        "summary": {
-            "calls": books.calls,
-            "attempts": books.attempts,
-            "asked": books.asked,
-            "made": books.made,
-            "duplicates": books.duplicates,
-            "lost": books.lost,
-            "slept": round(books.slept, 3),
-        },
-        "codes": {"met": list(books.codes), "reserved": [9]},
-        "problems": list(books.problems),
-        "calls": [_call(each) for each in played],
-    }
-
-
-def _call(played: Played) -> dict[str, Any]:
-    call, outcome, error = played.call, played.outcome, played.error
-    return {
-        "name": call.name,
-        "scene": played.scene.title,
-        "route": call.route,
-        "planned": list(call.faults),
-        "order": call.order,
-        "expected": call.ends,
-        "result": played.result,
-        "ok": played.result == call.ends,
-        "reason": outcome.reason if outcome is not None else None,
-        "maybe_applied": outcome.maybe_applied if outcome is not None else None,
-        "order_id": played.data.get("id"),
-        "user_message": error.user_message if isinstance(error, ApiError) else None,
-        "remedy": error.remedy if isinstance(error, ApiError) else None,
-        "seen": [{"status": seen.status, "code": seen.code, "fault": seen.fault} for seen in played.seen],
-        "attempts": list(_attempts(outcome)),
-    }
-
-
-def _attempts(outcome: Outcome | None) -> Iterator[dict[str, Any]]:
-    for attempt in outcome.attempts if outcome is not None else ():
-        yield {
-            "status": attempt.status,
-            "name": attempt.verdict.name,
-            "code": attempt.verdict.code,
-            "error": type(attempt.error).__name__ if attempt.error is not None else None,
-            "wait": round(attempt.wait, 3),
-            "change": list(attempt.change),
-        }

@@ -15,8 +15,8 @@ import anyio
 import anyio.from_thread
 import httpx
 
-from resilient_client.demo import ScaledClock
 from resilient_client.sandbox import RandomFaults, Sandbox, every_fault
+from resilient_client.sandbox.clock import ScaledClock
 
 from .books import Told
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import time
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
 
 import httpx
 
 from resilient_client import AsyncResilientClient, ResilientClient
+from resilient_client.clock import default_clock
 from resilient_client.sandbox._api import Api, Clock, Faults
 from resilient_client.sandbox._desk import Desk
 from resilient_client.sandbox._memory import Memory
@@ -56,7 +57,8 @@ class Sandbox(Generic[ApiT]):
     As a context manager it serves on 127.0.0.1 (`port=0` takes any free port) from a thread of its own. Without being
     started it serves in memory: `httpx.MockTransport(sandbox.handler)`.
 
-    `clock` gives the time that nonces, budgets and dates are judged by; one that runs fast, or stands still, will do.
+    `clock` gives the time that nonces, budgets and dates are judged by, the default clock when left out; one that runs
+    fast, or stands still, will do.
     `faults` decides what goes wrong: a rate, a line or a file (`read_faults`), a `Schedule`, `RandomFaults`, any function.
     Further options are those of the API's own class. Everything made up (credentials, ids, faults) follows from `seed`.
     """
@@ -67,7 +69,7 @@ class Sandbox(Generic[ApiT]):
         name: Literal["zerotrace"],
         *,
         seed: int = 0,
-        clock: Clock = time,
+        clock: Clock | None = None,
         port: int = 0,
         faults: Faults | float | str | Path | None = None,
         **options: Any,
@@ -79,7 +81,7 @@ class Sandbox(Generic[ApiT]):
         name: Literal["customer_verification"],
         *,
         seed: int = 0,
-        clock: Clock = time,
+        clock: Clock | None = None,
         port: int = 0,
         faults: Faults | float | str | Path | None = None,
         **options: Any,
@@ -91,7 +93,7 @@ class Sandbox(Generic[ApiT]):
         name: Literal["dual"],
         *,
         seed: int = 0,
-        clock: Clock = time,
+        clock: Clock | None = None,
         port: int = 0,
         faults: Faults | float | str | Path | None = None,
         **options: Any,
@@ -103,7 +105,7 @@ class Sandbox(Generic[ApiT]):
         name: Literal["openpoly"],
         *,
         seed: int = 0,
-        clock: Clock = time,
+        clock: Clock | None = None,
         port: int = 0,
         faults: Faults | float | str | Path | None = None,
         **options: Any,
@@ -115,7 +117,7 @@ class Sandbox(Generic[ApiT]):
         name: Literal["integration"],
         *,
         seed: int = 0,
-        clock: Clock = time,
+        clock: Clock | None = None,
         port: int = 0,
         faults: Faults | float | str | Path | None = None,
         **options: Any,
@@ -127,7 +129,7 @@ class Sandbox(Generic[ApiT]):
         name: str,
         *,
         seed: int = 0,
-        clock: Clock = time,
+        clock: Clock | None = None,
         port: int = 0,
         faults: Faults | float | str | Path | None = None,
         **options: Any,
@@ -138,7 +140,7 @@ class Sandbox(Generic[ApiT]):
         name: str,
         *,
         seed: int = 0,
-        clock: Clock = time,
+        clock: Clock | None = None,
         port: int = 0,
         faults: Faults | float | str | Path | None = None,
         **options: Any,
@@ -154,10 +156,10 @@ class Sandbox(Generic[ApiT]):
         if isinstance(faults, float | int | str | Path):
             faults = read_faults(faults, name, seed=seed)
         self.state: ApiT = make(seed=seed, faults=faults, **options)
-        self.clock = clock
+        self.clock: Clock = default_clock() if clock is None else clock
         self._name = name
         self._port = port
-        self._desk = Desk(self.state, clock)
+        self._desk = Desk(self.state, self.clock)
         self._memory = Memory(self._desk)
         self._server: Server | None = None
         self._origin = f"http://{name.replace('_', '-')}.sandbox"

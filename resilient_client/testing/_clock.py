@@ -10,8 +10,9 @@ __all__ = ["VirtualClock"]
 class VirtualClock:
     """A clock on which sleeping returns at once and moves the time.
 
-    Pass it as `clock=` to a client or a transport. It starts at `start` (epoch seconds) and at 0 on its monotonic scale. There is one
-    time for all: what several threads or tasks sleep adds up, as if they had slept one after the other.
+    Pass it as `clock=` to a client or a transport, or let all go by it with `use_clock`. It starts at `start` (epoch
+    seconds) and at 0 on its monotonic scale. There is one time for all: what several threads or tasks sleep adds up, as
+    if they had slept one after the other.
     """
 
     def __init__(self, start: float = 1_750_000_000.0) -> None:

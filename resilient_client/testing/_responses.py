@@ -8,11 +8,12 @@ import math
 import re
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import httpx
 
 from resilient_client._compile import statuses
+from resilient_client._explain import near
 from resilient_client._flow.rulebook import Pointer, as_code
 from resilient_client.loading import PolicyError, load_policy
 
@@ -22,7 +23,18 @@ if TYPE_CHECKING:
     from resilient_client._words import Example, Rule
     from resilient_client.policy import Policy
 
-__all__ = ["error_response", "place"]
+__all__ = ["Words", "error_response", "place"]
+
+
+class Words(TypedDict, total=False):
+    """What of an error's example may be asked to be different: the keywords of `error_response`."""
+
+    status: int | None
+    retry_after: float | str | None
+    message: str | None
+    field: str | None
+    request_id: str | None
+    headers: Mapping[str, str] | None
 
 
 def error_response(  # noqa: PLR0913 - what a test wants to be different
@@ -95,8 +107,9 @@ def _find(policy: Policy, error: str | int) -> _Found:
     ways = (_by_name, _by_code_of_an_example, _by_code, _by_status_of_an_example, _by_status, _by_likeness)
     found = next((match for way in ways for match in way(policy, error)), None)
     if found is None:
-        known = ", ".join(rule.name for rule in policy.rules)
-        raise PolicyError(f"{policy.api} has no error {error!r}; it has {known}")
+        names = [rule.name for rule in policy.rules]
+        hint = near(str(error), names) or "."
+        raise PolicyError(f"{policy.api} has no error {error!r}{hint} It has {', '.join(names)}")
     return found
 
 

@@ -15,8 +15,8 @@ class StoppedError(Exception):
 class ScaledClock:
     """A clock that runs `speed` times as fast as the machine's: to sleep `s` seconds by it takes `s / speed` real ones.
 
-    Nobody sleeps shorter than asked. Its seconds are what clients and servers that hold it reckon with. `stop` wakes all who
-    sleep, with `StoppedError`, so that a program can end before its waits do.
+    Nobody sleeps shorter than asked. Its seconds are what clients and servers that hold it reckon with. `stop` wakes
+    all who sleep, with `StoppedError`, so that a program can end before its waits do.
     """
 
     def __init__(self, speed: float = 1.0) -> None:

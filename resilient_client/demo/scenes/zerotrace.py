@@ -1,90 +1,38 @@
-"""What the demonstration plays: every call, what goes wrong with it, and how it has to end. Data only.
-
-Most failures are real ones: the sandbox refuses because the call deserves it. What cannot be brought about from outside (a
-failing supplier, a line that breaks) is planned, with the words of `resilient_client.sandbox.Schedule`.
-"""
+"""The 0trace Partner API: every code that its documents name, and a line that breaks in every way."""
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from resilient_client.auth import HmacAuth
+from resilient_client.demo.script import Call, Data, Scene, Site, Vendor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    import httpx
+    from collections.abc import Callable, Iterator
 
     from resilient_client.clock import Clock
     from resilient_client.sandbox import Sandbox, Zerotrace
 
-__all__ = ["SCENES", "Call", "Scene", "Site", "Story"]
+__all__ = ["SCENES", "ZEROTRACE"]
 
-Data: TypeAlias = "Mapping[str, Any]"
-Body: TypeAlias = (
-    "Data | Callable[[Data], Data] | None"  # or made of what the story's earlier calls brought, by name
+_WALLET = "wallet-of-"  # what marks an order by the call that made it, whatever key was sent
+
+
+def _created(api: Zerotrace) -> Iterator[str]:
+    for order in api.orders.values():
+        yield json.loads(order.body)["toAddress"].removeprefix(_WALLET)
+
+
+ZEROTRACE = Vendor(
+    name="zerotrace",
+    short="0trace",
+    created=_created,
+    reserved=frozenset({9}),  # https://0trace.io/api/errors/cookbook
+    complete=True,
 )
-Signer: TypeAlias = "Callable[[Sandbox[Zerotrace]], httpx.Auth | None]"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One call, and how it has to end."""
-
-    name: str  # at most 17 characters, for the table
-    route: str  # without the base path: "POST /v1/create"
-    ends: str  # a success's status, a documented error's name, or the name of an httpx exception
-    body: Body = None  # sent as JSON, or as the query of a GET
-    faults: tuple[str | None, ...] = ()  # what is planned for it, attempt by attempt; all of it must happen
-    always: str | None = None  # what goes wrong with every attempt after those
-    order: str | None = None  # the order that must exist because of it; two calls may want the same one
-    key: str | None = None  # the caller's own Idempotency-Key
-    deadline: float | None = None  # seconds
-    auth: Signer | None = None  # None: the client's own
-    before: Callable[[Zerotrace], None] | None = None  # what happens at the server just before
-
-
-Story: TypeAlias = "tuple[Call, ...]"  # one after the other, in one thread
-
-
-def _nothing(_api: Zerotrace) -> None:
-    pass
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Site:
-    """One sandbox: one partner's account, with its own budget and its own orders."""
-
-    name: str
-    options: Data = field(default_factory=dict)  # of the sandbox
-    begins: Callable[[Zerotrace], None] = _nothing
-    meanwhile: Callable[[Zerotrace, Clock], None] | None = (
-        None  # what its operator does, in a thread of its own
-    )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scene:
-    """Calls that have something in common."""
-
-    title: str
-    about: str
-    site: Site
-    stories: tuple[Story, ...]
-    meets: str | None = None  # an error that the sandbox must have sent of its own accord, unplanned
-    first: bool = False  # played before all others, as it has no point when its calls are far apart
-
-    def calls(self) -> Iterator[Call]:
-        """Give all its calls, in the order of the script."""
-        for story in self.stories:
-            yield from story
-
-
-def marker(name: str) -> str:
-    """Give the address that marks a create's body: by it the ledger is searched afterwards, whatever key was sent."""
-    return f"wallet-of-{name}"
 
 
 def _order(name: str, **changes: Any) -> Data:
@@ -94,29 +42,20 @@ def _order(name: str, **changes: Any) -> Data:
         "direction": "from",
         "amount": 0.01,
         "type": "fixed",
-        "toAddress": marker(name),
+        "toAddress": f"{_WALLET}{name}",
     } | changes
 
 
 def _create(name: str, *faults: str | None, changes: Data | None = None, **more: Any) -> Call:
     """Make a call for an order that must exist afterwards."""
-    order = more.pop("order", name)
-    return Call(
-        **{
-            "name": name,
-            "route": "POST /v1/create",
-            "ends": "200",
-            "body": _order(order or name, **(changes or {})),
-            "faults": faults,
-            "order": order,
-        }
-        | more
-    )
+    call = Call(name=name, route="POST /v1/create", ends="200", faults=faults, creates=name)
+    call = replace(call, **more)
+    return replace(call, body=_order(call.creates or name, **(changes or {})))
 
 
 def _refused(name: str, ends: str, *faults: str | None, changes: Data | None = None, **more: Any) -> Call:
     """Make a create that must not bring an order about."""
-    return _create(name, *faults, changes=changes, ends=ends, order=None, **more)
+    return _create(name, *faults, changes=changes, ends=ends, creates=None, **more)
 
 
 def _quote(name: str, *faults: str | None, ends: str = "200", **more: Any) -> Call:
@@ -131,26 +70,26 @@ def _of(name: str, **more: Any) -> Callable[[Data], Data]:
 # --- signers that do not do what the client's own does
 
 
-def _unsigned(_api: Sandbox[Zerotrace]) -> None:
-    return None
+def _unsigned(_api: Sandbox[Zerotrace]) -> Data:
+    return {"auth": None}
 
 
-def _wrong_secret(api: Sandbox[Zerotrace]) -> httpx.Auth:
-    return HmacAuth(api.key, "not-the-secret")
+def _wrong_secret(api: Sandbox[Zerotrace]) -> Data:
+    return {"auth": HmacAuth(api.key, "not-the-secret")}
 
 
-def _newest_secret(api: Sandbox[Zerotrace]) -> httpx.Auth:
-    return HmacAuth(api.key, api.secret)
+def _newest_secret(api: Sandbox[Zerotrace]) -> Data:
+    return {"auth": HmacAuth(api.key, api.secret)}
 
 
-def _nonces(*nonces: str) -> Signer:
+def _nonces(*nonces: str) -> Callable[[Sandbox[Zerotrace]], Data]:
     """Sign with these nonces, in this order: two processes that share a poor generator."""
 
-    def signer(api: Sandbox[Zerotrace]) -> httpx.Auth:
+    def signed(api: Sandbox[Zerotrace]) -> Data:
         left = iter(nonces)
-        return HmacAuth(api.key, api.secret, nonce=lambda: next(left))
+        return {"auth": HmacAuth(api.key, api.secret, nonce=lambda: next(left))}
 
-    return signer
+    return signed
 
 
 # --- what happens at the servers
@@ -174,11 +113,12 @@ def _end_upgrade(api: Zerotrace, clock: Clock) -> None:
     api.maintenance = False
 
 
-_EVERYDAY = Site("everyday", {"codes_cap": 1})
-_RETIRED = Site("retired")
-_UPGRADED = Site("upgraded", begins=_begin_upgrade, meanwhile=_end_upgrade)
-_SMALL = Site("small budget", {"budget": 100, "per": 8.0})  # two orders in 8 seconds
+_EVERYDAY = Site(ZEROTRACE, {"codes_cap": 1})
+_RETIRED = Site(ZEROTRACE)
+_UPGRADED = Site(ZEROTRACE, begins=_begin_upgrade, meanwhile=_end_upgrade)
+_SMALL = Site(ZEROTRACE, {"budget": 100, "per": 8.0})  # two orders in 8 seconds
 
+_KEPT = {"idempotency_key": "the-caller-keeps-this-one"}
 _ONCE = "a-nonce-that-was-used-before"  # 16 to 64 characters
 
 SCENES: tuple[Scene, ...] = (
@@ -208,10 +148,12 @@ SCENES: tuple[Scene, ...] = (
         (
             (_refused("no-address", "INVALID_REQUEST", changes={"toAddress": ""}),),
             (
-                _create("keyed", key="the-key-of-one-order"),
-                _refused("keyed-otherwise", "INVALID_REQUEST", key="the-key-of-one-order"),
+                _create("keyed", options={"idempotency_key": "the-key-of-one-order"}),
+                _refused(
+                    "keyed-otherwise", "INVALID_REQUEST", options={"idempotency_key": "the-key-of-one-order"}
+                ),
             ),
-            (Call(name="unsigned", route="GET /v1/codes", ends="AUTH_REQUIRED", auth=_unsigned),),
+            (Call(name="unsigned", route="GET /v1/codes", ends="AUTH_REQUIRED", signed=_unsigned),),
             (
                 Call(
                     name="unknown-order",
@@ -234,10 +176,10 @@ SCENES: tuple[Scene, ...] = (
         _EVERYDAY,
         (
             (
-                Call(name="nonce-once", route="GET /v1/codes", ends="200", auth=_nonces(_ONCE)),
-                _create("nonce-twice", auth=_nonces(_ONCE, "a-nonce-never-seen-before")),
+                Call(name="nonce-once", route="GET /v1/codes", ends="200", signed=_nonces(_ONCE)),
+                _create("nonce-twice", signed=_nonces(_ONCE, "a-nonce-never-seen-before")),
             ),
-            (_refused("wrong-secret", "AUTH_INVALID", auth=_wrong_secret),),
+            (_refused("wrong-secret", "AUTH_INVALID", signed=_wrong_secret),),
         ),
         meets="AUTH_INVALID",
     ),
@@ -249,7 +191,7 @@ SCENES: tuple[Scene, ...] = (
             (
                 Call(name="rotate-first", route="POST /v1/keys/rotate", ends="200"),
                 Call(name="rotate-second", route="POST /v1/keys/rotate", ends="ROTATION_CONFLICT"),
-                _refused("switched-off", "AUTH_DISABLED", auth=_newest_secret, before=_switch_off),
+                _refused("switched-off", "AUTH_DISABLED", signed=_newest_secret, before=_switch_off),
             ),
         ),
         meets="ROTATION_CONFLICT",
@@ -266,8 +208,8 @@ SCENES: tuple[Scene, ...] = (
             (_create("lost-twice", "lose", "lose"),),
             (_create("balancer", "html-503"),),
             (
-                _create("cut-short", "truncate", ends="RemoteProtocolError", key="the-caller-keeps-this-one"),
-                _create("cut-short-again", order="cut-short", key="the-caller-keeps-this-one"),
+                _create("cut-short", "truncate", ends="RemoteProtocolError", options=_KEPT),
+                _create("cut-short-again", creates="cut-short", options=_KEPT),
             ),
             (
                 Call(
@@ -311,7 +253,11 @@ SCENES: tuple[Scene, ...] = (
         "Tried again after 1, 2, 5 and 10 seconds, as long as the caller has time.",
         _EVERYDAY,
         (
-            (_quote("impatient", ends="UPSTREAM_ERROR", always="UPSTREAM_ERROR", deadline=15.0),),
+            (
+                _quote(
+                    "impatient", ends="UPSTREAM_ERROR", always="UPSTREAM_ERROR", options={"deadline": 15.0}
+                ),
+            ),
             (_create("upstream-2", *["UPSTREAM_ERROR"] * 2),),
             (_create("upstream-3", *["UPSTREAM_ERROR"] * 3),),
             (_create("bad-day", "reset", "UPSTREAM_ERROR", "RATE_LIMIT:2", "lose", "INTERNAL"),),
