@@ -836,7 +836,7 @@ def test_a_login_hangs_for_no_longer_than_the_timeouts_of_its_caller() -> None:
         begun = time.monotonic()
         with pytest.raises(httpx.ReadTimeout):
             client.get(f"{server.url}/objects")
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 2.5
 
 
 # ----------------------------------------------------------------------------------- an auth of the user's own

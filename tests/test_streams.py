@@ -67,7 +67,7 @@ def test_the_first_byte_arrives_before_the_server_has_said_the_last() -> None:
         begun = time.monotonic()
         with client.stream("GET", server.url) as response:
             assert next(response.iter_raw()) == b"first"
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 2.5
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -432,11 +432,11 @@ def test_a_stream_of_json_lines_with_a_reading_rule_is_not_held_up() -> None:
     def answer(exchange: Exchange) -> None:
         exchange.say(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n")
         exchange.say(b'{"a": 1}\n')
-        exchange.wait(1.0)
+        exchange.wait(3)
         exchange.hang_up()
 
     with Loopback(answer) as server, ResilientClient(policy, clock=VirtualClock()) as client:
         begun = time.monotonic()
         with client.stream("GET", server.url) as response:
             assert next(response.iter_lines()) == '{"a": 1}'
-        assert time.monotonic() - begun < 0.8
+        assert time.monotonic() - begun < 2.5
