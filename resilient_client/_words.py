@@ -144,17 +144,24 @@ class Envelope(Table):
     """Where an error body keeps its parts: JSON pointers; of several, the first that finds something wins."""
 
     code: Pointers = []
+    """What tells errors apart: a string or an integer."""
     message: Pointers = []
+    """What the API says to people; nothing is decided by it."""
     field: Pointers = []
+    """Which field of the request was wrong."""
     details: Pointers = []
+    """Whatever else the API tells."""
     request_id: Pointers = []
+    """What the API's support asks for."""
     request_id_header: Names = ["X-Request-Id"]
+    """Headers that hold it; they count before the body."""
 
 
 class Idempotency(Table):
     """How this API takes idempotency keys."""
 
     header: str = Field("Idempotency-Key", min_length=1)
+    """The header that holds the key."""
     field: Pointer | None = None
     """A field of the JSON body that holds the key."""
     quoted: bool = False
@@ -172,20 +179,25 @@ class Signing(Table):
     """Which headers a signer sets anew on every attempt."""
 
     headers: list[str] = []
+    """What a signer sets, for readers: an auth names its own."""
     nonce: str | None = None
+    """The one of them that must never be sent twice."""
 
 
 class Token(Table):
     """How long the API's tokens live, for those that do not say themselves."""
 
     lifetime: Seconds | None = None
+    """How long a token lives after its sign-in, where neither it nor its TokenAuth says."""
 
 
 class Override(Table):
     """The body field that overrides a conflict, when the caller asks for it."""
 
     field: Pointer
+    """Where it goes in the JSON body."""
     value: Any = True
+    """What is put there."""
 
     @model_validator(mode="after")
     def _can_be_sent(self) -> Self:
@@ -200,16 +212,22 @@ class Backoff(Table):
     """Exponential backoff: first * factor ** n seconds, up to max."""
 
     first: Seconds = 0.5
+    """The first ceiling."""
     factor: Annotated[float, Field(ge=1)] = 2.0
+    """By how much the ceiling grows each time."""
     max: Seconds = 30.0
+    """The highest ceiling."""
     jitter: Literal["full", "none"] = "full"
+    """`"full"`: anything from 0 to the ceiling; `"none"`: the ceiling."""
 
 
 class Network(Table):
     """What to do when no answer came: refused, reset, timed out, garbage."""
 
     retries: Annotated[int, Field(ge=0)] = 4
+    """The most retries in one call."""
     backoff: Backoff = Backoff()
+    """The waits between them."""
 
 
 class Limits(Table):
@@ -225,11 +243,17 @@ class Pace(Table):
     """A budget that the API publishes: weight units per rolling seconds."""
 
     name: str = ""
+    """What people call it."""
     routes: list[Route] = []
+    """The requests that it counts; left out: all."""
     budget: Annotated[float, Field(gt=0)]
+    """Weight units that may be spent in `per` seconds."""
     per: Annotated[float, Field(gt=0)] = 60.0
+    """The length of the rolling window, in seconds."""
     burst: Annotated[float, Field(gt=0)] | None = None
+    """Requests that may come within one second."""
     cost: dict[Route, Annotated[float, Field(ge=0)]] = {}
+    """What a route costs, in weight units; all others cost 1."""
 
 
 Paces = Annotated[Annotated[Pace, Tag("one")] | Annotated[list[Pace], Tag("many")], _ONE_OR_MANY]
@@ -239,22 +263,29 @@ class HeaderHint(Table):
     """A wait that a header tells."""
 
     header: str = Field(min_length=1)
+    """The header's name."""
     kind: Kind | None = Field(None, alias="as")
+    """How it is read; left out: by its name."""
 
 
 class BodyHint(Table):
     """A wait that a body field tells."""
 
     body: Pointer
+    """Where the field is."""
     kind: Kind | None = Field(None, alias="as")
+    """How it is read; left out: as a number of seconds or a duration."""
 
 
 class BucketHint(Table):
     """A wait that follows from a leaky bucket in the body: (need - have) / rate seconds."""
 
     need: Pointer
+    """What the request costs."""
     have: Pointer
+    """What is in the bucket."""
     rate: Pointer
+    """What comes back in a second."""
 
 
 Hint = Annotated[
@@ -270,19 +301,27 @@ class Retry(Table):
     """What may be done again, how often, when, and with what changed."""
 
     retries: Annotated[int, Field(ge=0)] | None = None
+    """The most that this rule allows in one call; left out: 4, the length of `schedule`, or any number within `for`."""
     duration: Annotated[float, Field(gt=0)] | None = Field(None, alias="for")
     """Keep on until this many seconds have passed since the rule first matched."""
     after: list[Hint] = ["Retry-After"]
     """Where the server says how long: a header, a JSON pointer, or a table that says how to read it."""
     schedule: Annotated[list[Seconds], Field(min_length=1)] | None = None
+    """The waits, in order."""
     backoff: Backoff | None = None
+    """Waits that grow; this is what happens where neither `schedule` nor `wait` is given."""
     wait: Annotated[Any, BeforeValidator(_a_wait), WithJsonSchema(_SECONDS_SCHEMA)] = None
+    """One wait, the same each time; 0 is at once."""
     stop: Annotated[Any, BeforeValidator(_a_stop), WithJsonSchema({"type": "null"})] = None
     """For policies made in Python only: one of tenacity's stop objects."""
     unsafe: bool = False
+    """Also without a key, for methods that are not idempotent: nothing was done, or the vendor says to retry."""
     change: list[Change] = []
+    """What is new about the next attempt."""
     requires: list[Change] | None = None
+    """What a retry is pointless without; left out: "refresh" and "override" where `change` has them."""
     only_if: Literal["token_expired", "override_conflict"] | None = None
+    """What must be true of the caller."""
 
     @model_validator(mode="after")
     def _one_way_of_waiting(self) -> Self:
@@ -308,10 +347,15 @@ class When(Table):
     """What a reply must be; every key that is given must hold."""
 
     status: Statuses | None = None
+    """The reply's status is this, or one of these."""
     code: Codes | None = None
+    """The envelope's code is this, or one of these; an empty list never holds."""
     headers: dict[str, str | bool] = {}
+    """Each header equals the text, is there (`true`) or is not (`false`)."""
     body: dict[Pointer, Any] = {}
+    """What each pointer finds equals the value."""
     route: Routes | None = None
+    """The request's route is this, or one of these."""
 
 
 Whens = Annotated[Annotated[When, Tag("one")] | Annotated[list[When], Tag("many")], _ONE_OR_MANY]
@@ -321,47 +365,74 @@ class Given(Table):
     """A reply, and where it matters the request that it answers."""
 
     status: Annotated[int, Field(ge=100, le=599)]
+    """The reply's status."""
     json_: Any = Field(None, alias="json")
+    """Its body, as JSON."""
     text: str | None = None
+    """Its body, as text."""
     headers: dict[str, str] = {}
+    """Its headers."""
     method: str = "GET"
+    """The request's method."""
     path: str = "/"
+    """The request's path."""
     request_headers: dict[str, str] = {}
+    """The request's headers."""
     signer: bool = False
+    """The client holds a signer that makes new nonces."""
     token: Literal["live", "expired"] | None = None
+    """The client holds a token source, and its token is live or past its life."""
     override_conflict: bool = False
+    """The caller asked for it."""
 
 
 class Expect(Table):
     """What the client does when every attempt is answered like that."""
 
     retry: bool
+    """It is sent again at least once."""
     waits: list[Seconds] | None = None
+    """The waits without their jitter; of a full-jitter backoff, the ceilings."""
     reason: str | None = None
+    """How the call ends; one of those of `outcome.reason`."""
     change: list[Change] | None = None
+    """What is new about each further attempt."""
     name: str | None = None
+    """The rule that wins, where another than this one is meant to."""
     retry_after: Seconds | None = None
+    """The wait that is read from the reply."""
 
 
 class Example(Table):
     """A rule's proof."""
 
     given: Given
+    """What comes."""
     expect: Expect
+    """What is done about it."""
 
 
 class Rule(Table):
     """One error that the API documents."""
 
     name: str = Field(min_length=1)
+    """What verdicts, logs and tests call it; unique in the file."""
     when: Whens = When()
+    """The replies that it speaks of; left out: every error."""
     category: Category = "other"
+    """What kind of error it is."""
     cause: str = ""
+    """Why it happens, for developers."""
     remedy: str = ""
+    """What to do about it, for developers."""
     user_message: str = ""
+    """What to tell a user."""
     source: str = ""
+    """The vendor's page; left out: that of the file."""
     retry: Retry | None = None
+    """What is done again; left out: nothing, the error is final."""
     examples: list[Example] = []
+    """The rule's proofs, which mocks and sandboxes answer with."""
 
 
 def keys_at(place: str, top: Iterable[str], *, in_rule: bool) -> set[str]:

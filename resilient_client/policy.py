@@ -54,22 +54,35 @@ class Policy(Table):
     """
 
     api: str = Field(min_length=1)
+    """The API's short name; it may come from the policy that is extended."""
     title: str = ""
+    """What people call it."""
     source: str = ""
+    """The vendor's page about errors."""
     extends: str | None = None
+    """The policy that this one starts from: a shipped name, or a path beside this file."""
     envelope: Envelope = Envelope()
+    """Where an error body keeps its parts."""
     idempotency: Idempotency = Idempotency()
+    """How the API takes idempotency keys."""
     signing: Signing = Signing()
+    """Which headers a signer sets anew on every attempt."""
     token: Token = Token()
+    """How long tokens live."""
     override: Override | None = None
+    """What overrides a conflict."""
     network: Network = Network()
+    """What to do when no answer came."""
     limits: Limits = Limits()
+    """Bounds of every call."""
     pace: Paces = Field(default_factory=list)
+    """The budgets that the API publishes."""
     should_retry: str | None = None
     """A response header whose true or false overrides what the rules say of retrying."""
     codes: dict[str, Codes] = Field(default_factory=dict)
     """Other codes for named rules."""
     rules: list[Rule] = Field(default_factory=list)
+    """The errors; the first that matches decides."""
 
     # With the policy that it was compiled from: a copy takes its private attributes along.
     _rulebook: tuple[int, Rulebook] | None = PrivateAttr(None)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import annotated_types
+from pydantic import WithJsonSchema
 
 from resilient_client import Policy, _words, hints, policy
 
@@ -67,6 +68,7 @@ _NAMED: list[tuple[Any, str]] = [
 # What the models' annotations are written with; the last is of a private attribute.
 _NAMES = {**vars(hints), **vars(policy), **vars(_words), "Rulebook": object}
 _PLAIN = {str: "string", bool: "`true` or `false`", int: "integer", float: "number", Any: "any value"}
+_SHAPES: dict[Any, str] = {list: "list: {}", tuple: "list of two: {}", dict: "table: {} = {}"}
 
 
 def reference() -> str:
@@ -100,27 +102,30 @@ def _paragraph(docstring: str | None) -> str:
 
 
 def _type(given: Any) -> str:
-    for known, name in _NAMED:
-        if given == known:
-            return name
-    origin, parts = get_origin(given), get_args(given)
-    if origin is Annotated:
-        return _bounded(parts[0], parts[1:])
-    if origin in {types.UnionType, typing.Union}:
-        return " or ".join(_type(part) for part in parts if part is not types.NoneType)
-    if origin is Literal:
-        return " or ".join(f"`{_toml(part)}`" for part in parts)
-    if origin is list:
-        return f"list: {_type(parts[0])}"
-    if origin is tuple:
-        return f"list of {len(parts)}: {_type(parts[0])}"
-    if origin is dict:
-        return f"table: {_type(parts[0])} = {_type(parts[1])}"
-    return "table" if issubclass(given, _words.Table) else _PLAIN[given]
+    parts = get_args(given)
+    named = [name for known, name in _NAMED if given == known]
+    match get_origin(given):
+        case _ if named:
+            (said,) = named
+        case origin if origin is Annotated:
+            said = _bounded(parts[0], parts[1:])
+        case types.UnionType | typing.Union:
+            said = " or ".join(_type(part) for part in parts if part is not types.NoneType)
+        case origin if origin is Literal:
+            said = " or ".join(f"`{_toml(part)}`" for part in parts)
+        case None:
+            said = _PLAIN.get(given, "table")
+        case origin:
+            said = _SHAPES[origin].format(*map(_type, parts))
+    return said
 
 
 def _bounded(given: Any, constraints: tuple[Any, ...]) -> str:
     """Write a type with its bounds; what only pydantic needs to know is left out."""
+    if any(
+        isinstance(one, WithJsonSchema) for one in constraints
+    ):  # whatever Python may give, a file gives seconds
+        return "seconds, 0 or more"
     bounds = [bound for one in constraints for bound in getattr(one, "metadata", ())]
     said = {
         annotated_types.Ge: "{0.ge:g} or more",
@@ -137,7 +142,9 @@ def _default(field: FieldInfo) -> str:
         return "required"
     value = field.get_default(call_default_factory=True)
     # Nothing, or a table with the defaults that it has itself.
-    return f"`{_toml(value)}`" if value not in (None, "", [], {}) and not isinstance(value, _words.Table) else ""
+    return (
+        f"`{_toml(value)}`" if value not in (None, "", [], {}) and not isinstance(value, _words.Table) else ""
+    )
 
 
 def _toml(value: Any) -> str:

@@ -1,8 +1,10 @@
-"""The documentation is run: its Python, its policies, its figures and its pictures.
+"""The documentation is run: its Python, its commands, its policies, its figures and its pictures.
 
 Each ```python block of a page runs in order, in one namespace per page, with warnings as errors and no way to a network; a
 ```text block that follows one at once is what it prints ("..." stands for anything). Functions named test_* are called, with the fixtures of the kit.
-A complete policy in a ```toml block is loaded, and its examples are played; `# name.toml` on its first line makes a file of it.
+A ```console block is run in its turn: the lines after each `$ ` line are what it prints ("…" stands for anything). `# name.toml` or `# name.py`
+on a block's first line makes a file of it, which later commands read; a file of Python is run by them alone. A complete policy in a ```toml block is
+loaded, and its examples are played.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import doctest
 import inspect
 import io
 import re
+import shlex
+import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -19,8 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
+from reference import PAGE, TABLES, replaced
 
-from resilient_client import Policy, load_policy, policy_names
+from resilient_client import Policy, _words, load_policy, policy_names
+from resilient_client._commands import main
 from resilient_client._rehearse import contradictions, rehearse
 from resilient_client.outcome import Reason
 from resilient_client.testing import ApiMock, VirtualClock, use_clock
@@ -59,6 +66,11 @@ def blocks(page: Path) -> list[Block]:
         Block(page, found["kind"], found["text"], text.count("\n", 0, found.start("text")) + 1, *found.span())
         for found in _FENCE.finditer(text)
     ]
+
+
+def with_the_next(found: list[Block]) -> Iterator[tuple[Block, Block | None]]:
+    """Give each block with the one after it."""
+    return zip(found, [*found[1:], None], strict=False)
 
 
 def printed_by(block: Block, following: Block | None) -> str | None:
@@ -114,16 +126,62 @@ def call(test: Callable[..., None]) -> None:
         test(**{name: fixtures[name] for name in wanted})
 
 
+def agree(place: str, expected: str, actual: str) -> None:
+    """Check that something prints what the page says."""
+    fits = doctest.OutputChecker().check_output(expected.replace("…", "..."), actual, doctest.ELLIPSIS)
+    assert fits, f"{place} prints\n{actual}not\n{expected}"
+
+
+def file_of(block: Block) -> str | None:
+    """Give the name of the file that a block is."""
+    name = re.match(r"# (\w[\w.-]*\.(?:toml|py))\n", block.text)
+    return name[1] if name and block.kind in {"toml", "python"} else None
+
+
+def play(block: Block) -> None:
+    """Run the commands of a block: they are this project's own, and pytest."""
+    _, *steps = re.split(r"^\$ ", block.text, flags=re.MULTILINE)
+    assert steps, f"{block.place} shows no command: a line that begins with $ and a space"
+    for step in steps:
+        command, _, expected = step.partition("\n")
+        program, *arguments = shlex.split(command)
+        assert program in PROGRAMS, f"{block.place}: {program} is not run here; show it in a ```bash block"
+        agree(f"{block.place}: {command}", expected, PROGRAMS[program](arguments))
+
+
+def _own(arguments: list[str]) -> str:
+    """Run the project's command in this process, as on a terminal of the width that it keeps to."""
+    result = CliRunner(env={"COLUMNS": "100"}).invoke(main, arguments)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    return result.output
+
+
+def _pytest(arguments: list[str]) -> str:
+    """Run pytest in a process of its own, with warnings as errors."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+PROGRAMS: dict[str, Callable[[list[str]], str]] = {"resilient-client": _own, "pytest": _pytest}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it runs in order, and prints what the page says that it prints."""
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "__docs__"}
-    found = blocks(page)
-    for block, following in zip(found, [*found[1:], None], strict=True):
-        if block.kind == "toml" and (name := re.match(r"# (\S+\.toml)\n", block.text)):
-            (tmp_path / name[1]).write_text(block.text, encoding="utf-8")
-        if block.kind != "python":
+    for block, following in with_the_next(blocks(page)):
+        if name := file_of(block):
+            (tmp_path / name).write_text(block.text, encoding="utf-8")
+        if block.kind == "console":
+            play(block)
+        if block.kind != "python" or name:
             continue
         before = set(namespace)
         output = io.StringIO()
@@ -134,11 +192,16 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyte
                 call(namespace[name_])
         expected = printed_by(block, following)
         if expected is not None:
-            checker, how = doctest.OutputChecker(), doctest.ELLIPSIS
-            actual = output.getvalue()
-            assert checker.check_output(expected, actual, how), (
-                f"{block.place} prints\n{actual}not\n{expected}"
-            )
+            agree(block.place, expected, output.getvalue())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_file_of_python_is_run(page: Path) -> None:
+    """A block that is a file is not run as it stands: something further down the page imports it, or runs it."""
+    text = page.read_text(encoding="utf-8")
+    files = [(file_of(block), block.end) for block in blocks(page) if block.kind == "python"]
+
+    assert [name for name, end in files if name and Path(name).stem not in text[end:]] == []
 
 
 def test_the_readme_is_run() -> None:
@@ -153,14 +216,15 @@ def test_the_readme_is_run() -> None:
 
 
 def complete_policies() -> list[Block]:
-    """List the blocks that are whole policies."""
+    """List the blocks that are whole policies, but for those in which the page goes on to find a contradiction."""
     return [
         block
         for page in PAGES
-        for block in blocks(page)
+        for block, following in with_the_next(blocks(page))
         if block.kind == "toml"
         and re.search(r"^api =", block.text, re.MULTILINE)
         and "[[rules]]" in block.text
+        and not (following and "[contradicting-example]" in following.text)
     ]
 
 
@@ -195,6 +259,24 @@ def test_every_fragment_of_the_format_is_valid() -> None:
         shown = data["rules"][-1] if "name = " in block.text else shown
         checked += 1
     assert checked > 8
+
+
+def test_the_reference_of_the_format_is_that_of_the_models() -> None:
+    """The page's list of tables and keys is what `python tests/reference.py` writes."""
+    page = PAGE.read_text(encoding="utf-8")
+
+    assert replaced(page) == page
+
+
+def test_the_reference_of_the_format_leaves_no_table_out() -> None:
+    """Each table of the models has its place in the reference."""
+    defined = {
+        kind
+        for kind in vars(_words).values()
+        if isinstance(kind, type) and issubclass(kind, _words.Table) and kind is not _words.Table
+    }
+
+    assert {*TABLES.values()} == {*defined, Policy}
 
 
 # ---------------------------------------------------------------------------------------- figures of the README

@@ -48,6 +48,9 @@ KNOWN_OPTIONS = frozenset(
 )
 
 _NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"})
+_IN_CONNECTING = frozenset(
+    {"ConnectTimeout", "ConnectError", "ConnectionRefusedError", "ClientConnectorError", "gaierror"}
+)
 _CALLERS_OWN = frozenset({"UnsupportedProtocol", "LocalProtocolError"})
 _DEADLY = frozenset({"SSLCertVerificationError"})
 
@@ -258,13 +261,27 @@ def longer_than(response: httpx.Response, limit: int) -> bool:
 
 def never_sent(error: Exception) -> bool:
     """Tell whether an error means that nothing of the request has left."""
-    return not _NEVER_SENT.isdisjoint(_kinds(error))
+    return not _NEVER_SENT.isdisjoint(_kinds(error)) and not _broke_later(error)
 
 
 def lost(error: Exception) -> bool:
     """Tell whether the request may have arrived: whatever is not known to have kept it from leaving counts as that."""
     kinds = _kinds(error)
-    return _NEVER_SENT.isdisjoint(kinds) and "UnsupportedProtocol" not in kinds
+    return (_NEVER_SENT.isdisjoint(kinds) or _broke_later(error)) and "UnsupportedProtocol" not in kinds
+
+
+def _broke_later(error: Exception) -> bool:
+    """Tell whether what a transport calls a failure to connect says otherwise by its cause.
+
+    httpx-aiohttp 0.2 calls every broken connection a ConnectTimeout, also one that broke after the request was sent.
+    """
+    cause = error.__cause__
+    return (
+        cause is not None
+        and "ConnectTimeout" in _kinds(error)
+        and not isinstance(cause, TimeoutError)
+        and _IN_CONNECTING.isdisjoint(_kinds(cause))
+    )
 
 
 def worth_repeating(error: Exception) -> bool:
