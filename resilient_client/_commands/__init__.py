@@ -10,8 +10,11 @@ import click
 
 from resilient_client import __version__
 
+from .check import check
 from .demo import demo
 from .explain import explain
+from .new import new
+from .plan import plan
 from .policies import policies
 from .prove import prove
 from .sandbox import sandbox
@@ -27,5 +30,5 @@ def main() -> None:
     """See how a client behaves that knows how each API fails."""
 
 
-for _command in (demo, explain, policies, prove, sandbox, schema, show):
+for _command in (check, demo, explain, new, plan, policies, prove, sandbox, schema, show):
     main.add_command(_command)

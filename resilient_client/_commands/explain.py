@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._shared import UnusableError, console, json_option, loaded, print_json
+from ._shared import UnusableError, console, json_option, loaded, print_json, renewed, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from rich.console import Console
 
     from resilient_client import Policy
-    from resilient_client.explanation import Explanation
+    from resilient_client._captured import Captured
+    from resilient_client.explanation import Explanation, Step
 
 __all__ = ["explain"]
 
 NEAR = 4  # rules that nearly fit, at most
+STEPS = 12  # attempts that are told one by one, at most
 
 
 @click.command()
@@ -31,8 +33,8 @@ NEAR = 4  # rules that nearly fit, at most
     "--header", "headers", multiple=True, metavar="NAME=VALUE", help="A header of the reply; may be repeated."
 )
 @click.option("--method", default="GET", show_default=True, help="The request's method.")
-@click.option("--path", default="/", show_default=True, help="The request's path.")
-@click.option("--key", help="The idempotency key that the request carries, in the policy's header.")
+@click.option("--path", default="/", show_default=True, help="The request's path, or its URL.")
+@click.option("--key", help="The idempotency key that the request carries.")
 @click.option("--signer", is_flag=True, help="The client holds a signer that makes new nonces (HmacAuth).")
 @click.option(
     "--token",
@@ -40,10 +42,12 @@ NEAR = 4  # rules that nearly fit, at most
     help="The client holds a token source (TokenAuth), and its token is live or past its life.",
 )
 @click.option("--override-conflict", is_flag=True, help="The caller asked to override a conflict.")
-@click.option("--deadline", type=click.FloatRange(min=0), help="The call's deadline, in seconds.")
+@click.option(
+    "--deadline", type=click.FloatRange(min=0, min_open=True), help="The call's deadline, in seconds."
+)
 @click.option(
     "--har",
-    type=click.File("r", encoding="utf-8"),
+    type=click.File("rb"),
     help="Explain each error in a HAR file of captured traffic; - reads stdin.",
 )
 @click.option(
@@ -73,57 +77,91 @@ def explain(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Tell what a reply means to a policy, why, and what the client would do about it and when.
 
-    The reply is given by its parts, by a HAR file, or as curl -i prints it:
+    The reply is given by its parts, by a HAR file, or as curl -i prints it; on stdin, whichever of the two it is:
 
     \b
         resilient-client explain zerotrace --status 401 --body '{"code": 3}' --signer
-        curl -si https://api.example/v1/things | resilient-client explain acme.toml --raw -
+        curl -si https://api.example/v1/things | resilient-client explain acme.toml
 
-    The exit status is 0 when a rule of the policy speaks of each reply, 1 when none does for one of them, and 2 when there is nothing to
-    explain.
+    Of a HAR file, successes that no rule speaks of are passed over. No secret of the traffic is printed.
+
+    The exit status is 0 when each reply is a success or a rule of the policy speaks of it, 1 when one is an error that no rule speaks
+    of, and 2 when there is nothing to explain.
     """  # noqa: D301 - click reads the control character
-    from resilient_client import _captured  # noqa: PLC0415 - not for --help
-    from resilient_client.explanation import explain as explained  # noqa: PLC0415 - likewise
-
     found = loaded(policy)
-    if sum(given is not None for given in (status, har, raw)) != 1:
-        raise click.UsageError("give the reply by --status (with --body and --header), by --har, or by --raw")
-    held = {"signer": signer, "token": token, "override_conflict": override_conflict}
+    if sum(given is not None for given in (status, har, raw)) > 1:
+        raise click.UsageError("--status, --har and --raw exclude each other: the reply is given in one way")
+    if status is None and (body is not None or headers):
+        raise click.UsageError("--body and --header go with --status")
     try:
-        if har is not None:
-            replies = list(_captured.of_har(har.read()))
-        elif raw is not None:
-            replies = [_captured.of_raw(raw.read(), method=method, path=path)]
+        if status is not None:
+            replies = [_by_parts(status, headers, body, method=method, path=path)]
         else:
-            replies = [
-                {"status": status, "headers": _headers(headers), "method": method.upper(), "path": path}
-                | _captured.worded(_text(body))
-            ]
-        said = [explained(found, _keyed(found, reply | held, key), deadline=deadline) for reply in replies]
+            replies = _from_file(har, raw, method=method, path=path)
+        held = {"signer": signer, "token": token, "override_conflict": override_conflict}
+        told = [_explained(found, reply, held, key=key, deadline=deadline) for reply in replies]
     except ValueError as error:
         raise UnusableError(_one_line(error)) from None
-    if not said:
-        raise UnusableError("there is no error reply in this file (no status of 400 or more)")
+    if len(told) > 1 or har is not None:
+        told = [each for each in told if each.reason != "success"]
+    if not told:
+        raise UnusableError("there is no error in this file, and no reply that a rule speaks of")
     if as_json:
-        documents = [_document(each, reply) for each, reply in zip(said, replies, strict=True)]
-        print_json(documents if har is not None else documents[0])
+        documents = [{"retried": each.retried, **dataclasses.asdict(each)} for each in told]
+        print_json(documents[0] if har is None and len(replies) == 1 else documents)
     else:
         paper = console()
-        for number, (each, reply) in enumerate(zip(said, replies, strict=True)):
+        for number, each in enumerate(told):
             if number:
                 paper.print()
-            _tell(paper, each, reply)
-    context.exit(0 if all(each.rule is not None for each in said) else 1)
+            _tell(paper, each)
+    context.exit(0 if all(each.rule is not None or each.reason == "success" for each in told) else 1)
 
 
-def _headers(given: Iterable[str]) -> dict[str, str]:
-    found = {}
-    for line in given:
-        name, sign, value = line.partition("=" if "=" in line.partition(":")[0] else ":")
-        if not sign or not name.strip():
-            raise click.BadParameter(f"{line!r} is not NAME=VALUE", param_hint="--header")
-        found[name.strip()] = value.strip()
-    return found
+def _by_parts(status: int, headers: Sequence[str], body: str | None, *, method: str, path: str) -> Captured:
+    from resilient_client._captured import Captured, headers_of, worded  # noqa: PLC0415 - not for --help
+
+    given: dict[str, Any] = {"status": status, "method": method, "path": path}
+    given["headers"] = headers_of(_pair(line) for line in headers)
+    return Captured(given | worded(_text(body)), None)
+
+
+def _from_file(har: Any, raw: Any, *, method: str, path: str) -> list[Captured]:
+    from resilient_client import _captured  # noqa: PLC0415 - not for --help
+
+    if har is not None:
+        return list(_captured.of_har(har.read()))
+    if raw is not None:
+        return [_captured.of_raw(raw.read(), method=method, path=path)]
+    given = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
+    if not given.strip():
+        raise click.UsageError(
+            "there is nothing to explain: give a reply by --status (with --body and --header), by --har, by --raw, or on stdin"
+        )
+    return _captured.of_text(given, method=method, path=path)
+
+
+def _explained(
+    policy: Policy, reply: Captured, held: dict[str, Any], *, key: str | None, deadline: float | None
+) -> Explanation:
+    from resilient_client._flow.rulebook import Pointer  # noqa: PLC0415 - not for --help
+    from resilient_client.explanation import explain as explained  # noqa: PLC0415 - likewise
+
+    given, idempotency = reply.given | held, policy.idempotency
+    if key is None and idempotency.field is not None:
+        # What was captured may carry its key in the body; to the client it is the same thing in the header.
+        sent = next(Pointer(idempotency.field).find(reply.request_body), None)
+        key = sent if isinstance(sent, str) else None
+    if key is not None:
+        given["request_headers"] = {**given.get("request_headers", {}), idempotency.header: key}
+    return explained(policy, given, deadline=deadline)
+
+
+def _pair(line: str) -> tuple[str, str]:
+    name, sign, value = line.partition("=" if "=" in line.partition(":")[0] else ":")
+    if not sign or not name.strip():
+        raise click.BadParameter(f"{line!r} is not NAME=VALUE", param_hint="--header")
+    return name, value
 
 
 def _text(body: str | None) -> str | None:
@@ -136,13 +174,6 @@ def _text(body: str | None) -> str | None:
         raise UnusableError(f"--body {body}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _keyed(policy: Policy, reply: dict[str, Any], key: str | None) -> dict[str, Any]:
-    if key is None:
-        return reply
-    header = policy.idempotency.header
-    return reply | {"request_headers": {**reply.get("request_headers", {}), header: key}}
-
-
 def _one_line(error: ValueError) -> str:
     details = getattr(error, "errors", None)
     if details is None:
@@ -151,68 +182,64 @@ def _one_line(error: ValueError) -> str:
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
-def _tell(paper: Console, said: Explanation, reply: dict[str, Any]) -> None:
-    from rich.text import Text  # noqa: PLC0415 - not for --help
+def _tell(paper: Console, said: Explanation) -> None:
+    from resilient_client.masking import one_line  # noqa: PLC0415 - not for --help
 
     verdict = said.verdict
-    code = "" if verdict.code is None else f", code {verdict.code}"
-    asked = f"{reply.get('method', 'GET')} {reply.get('path', '/')}"
+    code = "" if verdict.code is None else f", code {one_line(str(verdict.code), 80)}"
+    asked = one_line(f"{said.method} {said.path}")
     paper.print(f"{said.api}: {asked} was answered {verdict.status}{code}", style="dim")
     paper.print(f"{verdict.name}  ({verdict.category})", style="bold")
-
-    def tell(what: str, words: str) -> None:
-        for number, line in enumerate(Text(words).wrap(paper, paper.width - 12) if words else ()):
-            paper.print(f"  {what if number == 0 else '':<9} {line}")
-
-    if said.rule is not None:
-        tell("matched", "; ".join(each.asks for each in said.matched) or "anything")
-    else:
-        tell("matched", "no rule: the status alone says what it is")
-    tell("then", _then(said))
-    for step in said.steps:
-        paper.print(f"            {_step(step)}")
-    tell("ends with", _end(said))
-    tell("cause", verdict.cause)
-    tell("remedy", verdict.remedy)
-    tell("for users", verdict.user_message)
-    tell("source", verdict.source)
+    if said.reason == "success":
+        tell(
+            paper, "then", "the reply goes to the caller as it is: it is a success, and no rule speaks of it"
+        )
+        return
+    matched = "; ".join(each.asks for each in said.matched) or "anything"
+    tell(paper, "matched", matched if said.rule is not None else "no rule: the status alone says what it is")
+    tell(paper, "says", one_line(verdict.message or ""))
+    tell(paper, "field", one_line(verdict.field or ""))
+    tell(paper, "then", _then(said))
+    for step in said.steps[:STEPS]:
+        tell(paper, "", _step(step))
+    if len(said.steps) > STEPS:
+        tell(paper, "", f"… and {len(said.steps) - STEPS} more")
+    tell(paper, "ends with", _end(said))
+    tell(paper, "because", said.because)
+    tell(paper, "cause", verdict.cause)
+    tell(paper, "remedy", verdict.remedy)
+    tell(paper, "for users", verdict.user_message)
+    tell(paper, "source", verdict.source)
     for miss in said.near[:NEAR]:
-        lacks = miss.lacks[0]
-        tell("not" if miss is said.near[0] else "", f"{miss.rule}: {lacks.asks}, and it is {lacks.finds}")
+        lacks = miss.lacks
+        tell(
+            paper,
+            "not" if miss is said.near[0] else "",
+            f"{miss.rule}: {lacks.asks}, and it is {lacks.finds}",
+        )
 
 
 def _then(said: Explanation) -> str:
     if not said.steps:
-        return f"the reply goes to the caller ({said.reason})"
+        return "the reply goes to the caller"
     retries = len(said.steps)
-    times = "once" if retries == 1 else f"up to {retries} times"
+    times = "once" if retries == 1 else f"{retries} times"
+    if said.sends is None or said.sends > retries + 1:
+        more = "more often" if said.sends is None else f"up to {said.sends - 1} times"
+        times += f", or {more} where the waits are drawn shorter"
     return f"sent again {times}, as long as the API answers so:"
 
 
-def _step(step: Any) -> str:
+def _step(step: Step) -> str:
     if step.most == 0:
         when = "at once"
     elif step.most - step.least < 1e-9:
-        when = f"after {step.most:g} s"
+        when = f"after {step.most:.4g} s"
     else:
         when = f"after {step.least:.4g} to {step.most:.4g} s"
-    renewed = f", with a new {' and '.join(step.change)}" if step.change else ""
-    return f"attempt {step.attempt}: {when}{renewed}"
+    return f"attempt {step.attempt}: {when}{renewed(step.change)}"
 
 
 def _end(said: Explanation) -> str:
     applied = "; the request may have been applied" if said.maybe_applied else ""
     return f"{said.reason}{applied}"
-
-
-def _document(said: Explanation, reply: dict[str, Any]) -> dict[str, Any]:
-    document = dataclasses.asdict(said)
-    return {
-        "given": {
-            "method": reply.get("method", "GET"),
-            "path": reply.get("path", "/"),
-            "status": reply["status"],
-        },
-        "retried": said.retried,
-        **json.loads(json.dumps(document, default=str)),
-    }

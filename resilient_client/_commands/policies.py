@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ._shared import console, json_option, loaded, print_json
+from ._shared import console, json_option, loaded, print_json, print_table
 
 __all__ = ["policies"]
 
@@ -12,7 +12,10 @@ __all__ = ["policies"]
 @click.command()
 @json_option
 def policies(*, as_json: bool) -> None:
-    """List the policies that come with the package."""
+    """List the policies that come with the package.
+
+    The exit status is 0.
+    """
     from resilient_client import policy_names  # noqa: PLC0415 - not for --help
 
     found = [(name, loaded(name)) for name in policy_names()]
@@ -24,12 +27,5 @@ def policies(*, as_json: bool) -> None:
             ]
         )
         return
-    from rich.table import Table  # noqa: PLC0415 - not for --help
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("name", "API", "rules"):
-        table.add_column(heading, justify="right" if heading == "rules" else "left", no_wrap=heading != "API")
-    table.add_column("source", overflow="fold")
-    for name, each in found:
-        table.add_row(name, each.title or each.api, str(len(each.rules)), each.source)
-    console().print(table)
+    rows = [(name, str(len(each.rules)), each.title or each.api) for name, each in found]
+    print_table(console(), ("name", ">rules", "API"), rows)

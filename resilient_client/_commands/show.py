@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._shared import console, json_option, loaded, print_json
+from ._shared import console, json_option, loaded, print_json, print_table, renewed, tell
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console, RenderableType
+
     from resilient_client import Policy
-    from resilient_client._words import Retry, Rule
+    from resilient_client._words import Pace, Retry, Rule
 
 __all__ = ["show"]
 
@@ -22,7 +26,7 @@ __all__ = ["show"]
 def show(*, policy: str, only: str | None, as_json: bool) -> None:
     """Show the rules of a policy: what each matches, and what is done.
 
-    NAME is a shipped policy's name, or the path of a file.
+    NAME is a shipped policy's name, or the path of a file. The exit status is 0, and 2 where there is no such policy or rule.
     """
     found = loaded(policy)
     rules = [rule for rule in found.rules if only is None or rule.name == only]
@@ -32,7 +36,15 @@ def show(*, policy: str, only: str | None, as_json: bool) -> None:
             param_hint="--rule",
         )
     if as_json:
-        print_json([_document(found, rule) for rule in rules])
+        print_json(
+            {
+                "api": found.api,
+                "title": found.title,
+                "source": found.source,
+                "settings": dict(_settings(found)),
+                "rules": [_document(found, rule) for rule in rules],
+            }
+        )
     elif only is not None:
         _tell(found, rules[0])
     else:
@@ -54,26 +66,56 @@ def _document(policy: Policy, rule: Rule) -> dict[str, Any]:
 
 
 def _table(policy: Policy, rules: list[Rule]) -> None:
-    from rich.table import Table  # noqa: PLC0415 - not for --help
-
-    paper = console()
-    paper.print(f"{policy.title or policy.api}  {policy.source}", style="bold")
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("rule", no_wrap=True)
-    table.add_column("matches")
-    table.add_column("then")
-    for rule in rules:
-        style = "green" if rule.retry is not None else ""
-        table.add_row(rule.name, _when(policy, rule), _does(rule), style=style)
-    paper.print(table)
-    paper.print("The first rule that matches counts. `--rule NAME` tells all of one.", style="dim")
-
-
-def _tell(policy: Policy, rule: Rule) -> None:
     from rich.text import Text  # noqa: PLC0415 - not for --help
 
     paper = console()
-    paper.print(f"{rule.name}  ({rule.category})", style="bold")
+    _head(paper, policy)
+    rows: list[tuple[RenderableType, ...]] = []
+    for rule in rules:
+        style = "green" if rule.retry is not None else ""
+        rows.append(
+            tuple(Text(words, style) for words in (rule.name, _when(policy, rule), _does(rule))),
+        )
+    print_table(paper, ("rule", "matches", "then"), rows)
+    tell(paper, "", "The first rule that matches counts. --rule NAME tells all of one.", style="dim")
+
+
+def _head(paper: Console, policy: Policy) -> None:
+    paper.print(policy.title or policy.api, style="bold", soft_wrap=True)
+    tell(paper, "source", policy.source)
+    for what, words in _settings(policy):
+        tell(paper, what, words)
+
+
+def _settings(policy: Policy) -> Iterator[tuple[str, str]]:
+    """Say what else the policy knows of its API, each thing in one line."""
+    keys = policy.idempotency
+    if keys != type(keys)():  # it says more than that keys are respected
+        place = f"the body's {keys.field}" if keys.field is not None else keys.header
+        length = f" of {keys.length[0]} to {keys.length[1]} characters" if keys.length is not None else ""
+        made = f"made for {_listed(keys.routes, ', ')}" if keys.routes else "where the caller brings one"
+        yield "keys", f"{place}{length}, {made}"
+    if policy.signing.nonce is not None:
+        yield "signing", f"{policy.signing.nonce} is new on every attempt"
+    paces = policy.pace if isinstance(policy.pace, list) else [policy.pace]
+    if paces:
+        yield "pace", "; ".join(_pace(pace) for pace in paces)
+    network = policy.network
+    yield (
+        "no answer",
+        f"up to {network.retries} times, backoff {network.backoff.first:g} s to {network.backoff.max:g} s, where that is safe",
+    )
+
+
+def _pace(pace: Pace) -> str:
+    name = f"{pace.name}: " if pace.name else ""
+    burst = f", {pace.burst:g} per second" if pace.burst is not None else ""
+    return f"{name}{pace.budget:g} in {pace.per:g} s{burst}"
+
+
+def _tell(policy: Policy, rule: Rule) -> None:
+    paper = console()
+    paper.print(f"{rule.name}  ({rule.category})", style="bold", soft_wrap=True)
     for what, words in (
         ("matches", _when(policy, rule)),
         ("then", _does(rule)),
@@ -82,8 +124,7 @@ def _tell(policy: Policy, rule: Rule) -> None:
         ("for users", rule.user_message),
         ("source", rule.source or policy.source),
     ):
-        for number, line in enumerate(Text(words).wrap(paper, paper.width - 12) if words else ()):
-            paper.print(f"  {what if number == 0 else '':<9} {line}")
+        tell(paper, what, words)
 
 
 def _when(policy: Policy, rule: Rule) -> str:
@@ -114,7 +155,7 @@ def _does(rule: Rule) -> str:
         return "fail"
     parts = [_times(retry), _waits(retry)]
     if retry.change:
-        parts.append(f"new {_listed(retry.change, ', ')}")
+        parts.append(renewed(retry.change).removeprefix(", "))
     if retry.only_if is not None:
         parts.append(f"only if {retry.only_if.replace('_', ' ')}")
     parts.append("any method" if retry.unsafe else "where that is safe")
@@ -136,10 +177,11 @@ def _times(retry: Retry) -> str:
 
 
 def _waits(retry: Retry) -> str:
+    told = _listed([_place(hint) for hint in retry.after], ", ")
     if retry.schedule is not None:
-        return f"after {_listed([f'{wait:g}' for wait in retry.schedule], ', ')} s"
-    own = _own(retry)
-    return f"after {_listed([_place(hint) for hint in retry.after], ', ')}, else {own}" if retry.after else own
+        least = f", {told} at the least" if told else ""
+        return f"after {_listed([f'{wait:g}' for wait in retry.schedule], ', ')} s{least}"
+    return f"after {told}, else {_own(retry)}" if told else _own(retry)
 
 
 def _own(retry: Retry) -> str:
