@@ -69,11 +69,17 @@ class Rehearsal:
 
 
 def rehearse(
-    rules: Rulebook, given: Given, *, deadline: float | None = None, chance: float = 1.0
+    rules: Rulebook,
+    given: Given,
+    *,
+    deadline: float | None = None,
+    chance: float = 1.0,
+    start: float = _START,
 ) -> Rehearsal:
     """Play one call, each of whose attempts is answered with `given`.
 
     `deadline` is in seconds; `chance` is what every jitter draws: 0 for its lower end, 1 for its upper one, the longest way.
+    `start` is the epoch second at which the call begins: points in time that a reply names are measured from there, unless it has a Date.
     """
     request = _request(given)
     call = Call(request, rules, 0.0, _Setting(chance))
@@ -88,7 +94,7 @@ def rehearse(
     try:
         step = next(steps)
         for _ in range(_MOST_STEPS):
-            told = Told(now, wall=_START + now)
+            told = Told(now, wall=start + now)
             match step:
                 case Send():
                     told = told._replace(response=reply_of(given))
@@ -96,7 +102,7 @@ def rehearse(
                     told = told._replace(response=response, body=Body(body_of(given), "whole"))
                 case Sleep(seconds):
                     now += seconds
-                    told = Told(now, wall=_START + now)
+                    told = Told(now, wall=start + now)
                 case Sign() | Discard():
                     pass
             step = steps.send(told)
@@ -149,26 +155,30 @@ def contradictions(policy: Policy) -> Iterator[str]:
             except ValueError as error:  # a key in request_headers that this very policy forbids
                 yield f"{where}: cannot be played: {error}"
                 continue
-            for what, expected, actual in differences:
-                yield f"{where}: expects {what} {expected!r}, and the client does {actual!r}"
+            yield from (f"{where}: {difference}" for difference in differences)
 
 
-def _differences(policy: Policy, name: str, example: Example) -> Iterator[tuple[str, Any, Any]]:
+def _differences(policy: Policy, name: str, example: Example) -> Iterator[str]:
     rehearsal = rehearse(policy.rulebook, example.given)
     first, expect = rehearsal.outcome.attempts[0], example.expect
     retried = len(rehearsal.outcome.attempts) > 1
+
+    def differs(what: str, expected: object, actual: object, why: str = "") -> Iterator[str]:
+        if expected != actual:
+            yield f"expects {what} {expected!r}, and the client does {actual!r}{why}"
+
+    yield from differs("name", expect.name or name, first.verdict.name)
+    yield from differs("retry", expect.retry, retried, f" ({rehearsal.outcome.reason})")
     if retried is not expect.retry:
-        yield "retry", expect.retry, retried
-    if first.verdict.name != (expect.name or name):
-        yield "name", expect.name or name, first.verdict.name
+        return  # all else follows from that
     if expect.waits is not None and not _alike(expect.waits, rehearsal.waits):
-        yield "waits", expect.waits, [round(wait, 3) for wait in rehearsal.waits]
-    if expect.reason is not None and rehearsal.outcome.reason != expect.reason:
-        yield "reason", expect.reason, rehearsal.outcome.reason
-    if expect.change is not None and list(first.change) != list(expect.change):
-        yield "change", list(expect.change), list(first.change)
-    if expect.retry_after is not None and first.verdict.retry_after != expect.retry_after:
-        yield "retry_after", expect.retry_after, first.verdict.retry_after
+        yield from differs("waits", expect.waits, [round(wait, 3) for wait in rehearsal.waits])
+    if expect.reason is not None:
+        yield from differs("reason", expect.reason, rehearsal.outcome.reason)
+    if expect.change is not None:
+        yield from differs("change", list(expect.change), list(first.change))
+    if expect.retry_after is not None:
+        yield from differs("retry_after", expect.retry_after, first.verdict.retry_after)
 
 
 def _alike(expected: list[float], actual: list[float]) -> bool:

@@ -10,6 +10,7 @@ secret of the request is in what it tells.
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -92,23 +93,29 @@ class Explanation:
 
 
 def explain(
-    policy: Policy, given: Given | Mapping[str, Any], *, deadline: float | None = None
+    policy: Policy,
+    given: Given | Mapping[str, Any],
+    *,
+    deadline: float | None = None,
+    now: float | None = None,
 ) -> Explanation:
     """Explain what the client does when every attempt of a call is answered with `given`.
 
     `given` is what an example of a policy file gives: status, json or text, headers, and where it matters the request (method, path,
     request_headers) and what the client holds (signer, token). Of a path, the query is left out. `deadline` is in seconds.
+    `now` is the epoch second of the reply, for points in time that it names without a Date of its own; the present one, unless given.
 
     Raises:
         ValueError: `given` is no such table (pydantic's ValidationError), no request can be made of it, it has a key that the policy
             forbids, or the policy would have it sent for ever.
     """
     given = _placed(given if isinstance(given, Given) else Given.model_validate(dict(given)))
+    start = time.time() if now is None else now
     asked = _Asked(policy, given)
     if asked.succeeds:
         return asked.success()
     try:
-        longest = rehearse(policy.rulebook, given, deadline=deadline)
+        longest = rehearse(policy.rulebook, given, deadline=deadline, start=start)
     except AssertionError as endless:
         raise ValueError(str(endless)) from None
     outcome = longest.outcome
@@ -120,7 +127,7 @@ def explain(
         rule=asked.rule,
         matched=asked.matched(),
         steps=tuple(_steps(asked.reading.retry, longest, deadline)),
-        sends=_sends(policy, given, deadline),
+        sends=_sends(policy, given, deadline, start),
         reason=outcome.reason,
         because=asked.because(outcome),
         maybe_applied=outcome.maybe_applied,
@@ -161,9 +168,10 @@ def _bounds(retry: Retry, number: int, verdict: Verdict, slept: float) -> tuple[
     return least, most
 
 
-def _sends(policy: Policy, given: Given, deadline: float | None) -> int | None:
+def _sends(policy: Policy, given: Given, deadline: float | None, start: float) -> int | None:
     try:
-        return len(rehearse(policy.rulebook, given, deadline=deadline, chance=0.0).outcome.attempts)
+        shortest = rehearse(policy.rulebook, given, deadline=deadline, chance=0.0, start=start)
+        return len(shortest.outcome.attempts)
     except AssertionError:  # where every wait may come out as nothing, time alone ends nothing
         return None
 

@@ -134,7 +134,8 @@ def test_a_raw_reply_becomes_an_example(end: str) -> None:
 )
 def test_of_several_heads_the_last_is_the_reply(first: str) -> None:
     """Interim replies, a proxy's own and redirects are printed before it."""
-    captured = of_raw(f"{first}\r\nX-First: 1\r\n\r\nHTTP/2 503\r\nX-Last: 1\r\n\r\nsorry".encode())
+    head = f"{first}\r\nX-First: 1\r\n\r\n"
+    captured = of_raw(f"{head * 3}HTTP/2 503\r\nX-Last: 1\r\n\r\nsorry".encode())
 
     assert (captured.given["status"], captured.given["headers"]) == (503, {"X-Last": "1"})
     assert captured.given["text"] == "sorry"

@@ -260,10 +260,17 @@ def test_demo_json_is_one_document_and_nothing_else(run: Run) -> None:
     assert f"{len(CALLS)} calls, {run.document['summary']['attempts']} attempts" in run.timeline
 
 
+# Where the tests run in the background, SIGINT is ignored, and so it would be by what they start.
+INTERRUPTIBLE = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('resilient_client', run_name='__main__', alter_sys=True)"
+)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_demo_stops_at_once_when_interrupted() -> None:
     """Ctrl-C ends it in the middle of its waits, with exit status 130 and without a traceback."""
-    command = ["-m", "resilient_client", "demo", "--speed", "0.1", "--api", "zerotrace"]
+    command = ["-c", INTERRUPTIBLE, "demo", "--speed", "0.1", "--api", "zerotrace"]
     with subprocess.Popen(
         [sys.executable, "-W", "error", *command],
         env=plain_environment(),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from resilient_client import Policy, PolicyError, load_policy, policy_names
@@ -331,6 +331,14 @@ def test_a_number_that_repeats_the_status_is_no_code(drafted: Callable[..., Poli
     ]
 
 
+def test_the_name_beside_a_number_is_the_code_even_without_an_example(drafted: Callable[..., Policy]) -> None:
+    """A schema alone does not say that the number repeats the status."""
+    error = {"properties": {"code": {"type": "integer"}, "status": {"type": "string"}}}
+    schema = {"properties": {"error": error}}
+
+    assert drafted(one_reply("400", of_body(schema=schema)), None).envelope.code == "/error/status"
+
+
 def test_a_wait_in_the_body_is_found(drafted: Callable[..., Policy]) -> None:
     """And read: the client would wait for 3.5 s."""
     rule = rules(drafted("status_details"))["RESOURCE_EXHAUSTED"]
@@ -480,13 +488,22 @@ def test_one_code_with_several_statuses_of_a_kind_is_one_rule(drafted: Callable[
 
 def test_codes_that_all_errors_share_are_not_taken_for_every_statuss(drafted: Callable[..., Policy]) -> None:
     """Each goes where its name says, of the statuses that there are."""
-    schema = {"properties": {"code": {"enum": ["rate_limited", "internal_error", "not_found_here", "odd"]}}}
+    schema = {"properties": {"code": {"enum": ["rate_limited", "unknown_error", "not_found_here", "odd"]}}}
     given = one_reply("429", of_body(schema=schema))
     given["paths"]["/orders"]["post"]["responses"]["500"] = of_body(schema=schema)
     found = rules(drafted(given, None))
 
-    assert (found["RATE_LIMITED"].when.status, found["INTERNAL_ERROR"].when.status) == (429, 500)
+    assert (found["RATE_LIMITED"].when.status, found["UNKNOWN_ERROR"].when.status) == (429, 500)
     assert {"NOT_FOUND_HERE", "ODD"}.isdisjoint(found)
+
+
+def test_codes_of_replies_of_any_status_go_by_their_names(drafted: Callable[..., Policy]) -> None:
+    """They are asked for alone; what has no telling name gets no rule."""
+    schema = {"properties": {"code": {"enum": ["rate_limited", "odd"]}}}
+    (first, *others) = drafted(one_reply("default", of_body(schema=schema)), None).own_rules
+
+    assert (first.name, first.when) == ("RATE_LIMITED", When(code="rate_limited"))
+    assert [rule.name for rule in others] == ["TOO_MANY_REQUESTS", "SERVER_ERROR"]
 
 
 @pytest.mark.parametrize(
@@ -542,6 +559,88 @@ def test_where_every_post_takes_a_key_one_route_says_so(drafted: Callable[..., P
     assert routes == ["POST **", *(f"PATCH /x{number}" for number in range(9))]
 
 
+@pytest.mark.parametrize(
+    ("schema", "length"),
+    [
+        ({"minLength": 8, "maxLength": 64}, (8, 64)),
+        ({"maxLength": 64}, (1, 64)),
+        ({"minLength": 0, "maxLength": 64}, (1, 64)),
+        ({"minLength": 8}, None),
+        ({"minLength": 64, "maxLength": 8}, None),
+        ({"maxLength": "64"}, None),
+    ],
+)
+def test_how_long_a_key_may_be(
+    drafted: Callable[..., Policy], schema: Any, length: tuple[int, int] | None
+) -> None:
+    """As far as the document says it, and what it says makes sense."""
+    operation = {"parameters": [{"in": "header", "name": "Idempotency-Key", "schema": schema}]}
+    policy = drafted({"openapi": "3.0.0", "paths": {"/orders": {"post": operation}}}, None)
+
+    assert policy.idempotency.length == length
+
+
+def made_up(drafted: Callable[..., Policy], schema: Any, **schemas: Any) -> Any:
+    """Give the body that is made up for a schema."""
+    given = one_reply("404", of_body(schema=schema), components={"schemas": schemas})
+    return rules(drafted(given, None))["NOT_FOUND"].examples[0].given.json_
+
+
+def test_a_body_is_made_up_where_there_is_no_example(drafted: Callable[..., Policy]) -> None:
+    """Of what the schema names, else of the simplest; a number that is named for the status is the status."""
+    schema = {
+        "properties": {
+            "status": {"type": "integer"},
+            "title": {"type": "string"},
+            "at": {"type": "string", "format": "date-time"},
+            "kind": {"type": ["null", "string"], "examples": ["gone"]},
+            "retry": {"type": "boolean"},
+            "links": {"items": {"properties": {"href": {"default": "/"}}}},
+            "any": {},
+        }
+    }
+
+    assert made_up(drafted, schema) == {
+        "status": 404,
+        "title": "text",
+        "at": "2026-01-31T12:00:00Z",
+        "kind": "gone",
+        "retry": False,
+        "links": [{"href": "/"}],
+    }
+
+
+def test_a_schema_that_refers_to_itself_is_made_up_once(drafted: Callable[..., Policy]) -> None:
+    """And not again within itself."""
+    error = {
+        "properties": {"message": {"example": "m"}, "cause": {"$ref": "#/components/schemas/Error"}},
+    }
+
+    assert made_up(drafted, {"$ref": "#/components/schemas/Error"}, Error=error) == {"message": "m"}
+
+
+def test_an_alternative_that_is_nothing_is_none(drafted: Callable[..., Policy]) -> None:
+    """Of "null or an error", the error counts."""
+    schema = {"oneOf": [{"type": "null"}, {"properties": {"message": {"example": "m"}}}]}
+
+    assert made_up(drafted, schema) == {"message": "m"}
+
+
+def test_parts_that_speak_of_one_property_and_of_each_other_have_an_end(
+    drafted: Callable[..., Policy],
+) -> None:
+    """Each narrows what the others say."""
+    part = {"$ref": "#/components/schemas/Error"}
+    error = {
+        "allOf": [{"properties": {"error": part, "message": {"type": "string"}}}] * 30,
+        "properties": {"error": {"allOf": [part, part]}, "message": {"example": "m"}},
+    }
+
+    given = one_reply("404", of_body(schema=part), components={"schemas": {"Error": error}})
+
+    assert drafted(given, None).envelope.message[0] == "/message"
+
+
 def test_text_of_the_document_cannot_break_out_of_its_place(drafted: Callable[..., Policy]) -> None:
     """Quotes, line breaks, control characters and what turns a line around are written as what they are."""
     hostile = 'x"""\n[[rules]]\nname=\'evil\'\x00 \x1b[31m \u202e\\'
@@ -552,6 +651,21 @@ def test_text_of_the_document_cannot_break_out_of_its_place(drafted: Callable[..
     assert found.examples[0].given.json_ == {"code": hostile}
     assert policy.title == " ".join(f"T {hostile}".split())
     assert "evil" not in rules(policy)
+
+
+def test_halves_of_surrogate_pairs_are_replaced(drafted: Callable[..., Policy]) -> None:
+    """No file takes them; wherever they are: in a code, a name, a description, a text."""
+    half = "\ud800"
+    given = one_reply("404", of_body({"code": f"a{half}", half: half}, description=f"Odd {half}."))
+    given["paths"]["/orders"]["post"]["responses"]["503"] = {
+        "description": "",
+        "content": {"text/plain": {"example": f"down {half}"}},
+    }
+    found = rules(drafted(given, None))
+
+    assert found["A"].examples[0].given.json_ == {"code": "a\ufffd", "\ufffd": "\ufffd"}
+    assert found["NOT_FOUND"].cause == "Odd \ufffd."
+    assert found["SERVICE_UNAVAILABLE"].examples[0].given.text == "down \ufffd"
 
 
 def test_a_large_example_is_not_copied(drafted: Callable[..., Policy]) -> None:
@@ -688,6 +802,9 @@ values = st.recursive(
 
 @settings(deadline=None)
 @given(given=st.dictionaries(texts, values, max_size=4))
+@example(given={"a": f" {'x' * 200}"})
+@example(given={"a": f"{'x' * 60}  {'y' * 60}  {'z' * 60}"})
+@example(given={"a": f"{'x' * 200} "})
 def test_what_is_written_is_read_back(given: dict[str, Any]) -> None:
     """Whatever the texts are made of, on one line or on several."""
     assert tomllib.loads("\n".join(table("x", given)))["x"] == given

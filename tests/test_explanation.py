@@ -198,6 +198,13 @@ def test_a_deadline_cuts_the_steps() -> None:
     assert said.because == "the next wait would not be over before the deadline"
 
 
+def test_no_wait_is_longer_than_the_deadline() -> None:
+    """Whatever the jitter draws."""
+    said = explain(policy_with({"wait": 10, "retries": 1}), {"status": 503}, deadline=11)
+
+    assert steps(said) == [(10, 11)]
+
+
 def test_a_rule_that_goes_by_time_may_send_more_often_than_its_steps() -> None:
     """Where the waits are drawn shorter: then the number of retries is the bound."""
     said = explain(load_policy("zerotrace"), {"status": 503, "json": {"code": 10}})
@@ -309,8 +316,22 @@ def test_a_rule_that_lacks_two_things_is_no_near_miss() -> None:
 
 
 def test_where_a_code_was_found_other_codes_are_no_news() -> None:
-    """Only rules before the one that was taken count, and not those that ask for another code."""
+    """A reply of code 8 is none of the other codes."""
     assert explain(load_policy("zerotrace"), {"status": 400, "json": {"code": 8}}).near == ()
+
+
+def test_rules_behind_the_one_that_was_taken_are_no_near_misses() -> None:
+    """They would not have been asked."""
+    taken = {"name": "TAKEN", "when": {"status": 400}}
+    behind = {"name": "BEHIND", "when": {"status": 400, "headers": {"X-Kind": True}}}
+    policies = [
+        Policy.model_validate({"api": "a", "rules": order}) for order in ([taken, behind], [behind, taken])
+    ]
+
+    assert [[miss.rule for miss in explain(one, {"status": 400}).near] for one in policies] == [
+        [],
+        ["BEHIND"],
+    ]
 
 
 @pytest.mark.parametrize(

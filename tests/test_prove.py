@@ -410,11 +410,18 @@ def test_prove_refuses_wrong_flags_in_one_line(arguments: list[str], complaint: 
     assert said.startswith(f"Error: {complaint}")
 
 
+# Where the tests run in the background, SIGINT is ignored, and so it would be by what they start.
+INTERRUPTIBLE = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('resilient_client', run_name='__main__', alter_sys=True)"
+)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_prove_stops_at_once_when_interrupted() -> None:
     """Ctrl-C ends it in the middle of its calls, with exit status 130, and without a traceback or a word of its threads."""
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "resilient_client", "prove", "--creates", "20000"],
+        [sys.executable, "-W", "error", "-c", INTERRUPTIBLE, "prove", "--creates", "20000"],
         env=os.environ | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,6 +1,6 @@
-"""Which rules of a draft hold? Each is asked to judge a reply of its own, and the whole goes through the same check as any policy.
+"""Which rules of a draft hold? Each has to judge a reply of its own, beside all the others and those that are inherited.
 
-Law of this file: what is left is what `check` has no error against; what had to go is named.
+Law of this file: a rule that is left has an example, and what the example expects is what the client does.
 """
 
 from __future__ import annotations
@@ -31,18 +31,11 @@ def proved(
     while True:
         policy = _policy(top, [rule.table for rule in left], folder)
         examples = {rule.name: _example(policy, rule) for rule in left}
-        tables = [
-            {**rule.table, "examples": [example]}
-            for rule in left
-            if (example := examples[rule.name]) is not None
-        ]
-        wrong = {
-            finding.rule for finding in _policy(top, tables, folder).lint() if finding.severity == "error"
-        }
-        holding = [rule for rule in left if examples[rule.name] is not None and rule.name not in wrong]
+        holding = [rule for rule in left if examples[rule.name] is not None]
+        # Where one goes that stood in for an inherited rule, that one is back, and may take what another was proved by.
         if len(holding) == len(left):
-            kept = {rule.name for rule in left}
-            return tables, [rule.name for rule in drafted if rule.name not in kept]
+            tables = [{**rule.table, "examples": [examples[rule.name]]} for rule in holding]
+            return tables, [rule.name for rule in drafted if rule.name not in examples]
         left = holding
 
 
