@@ -163,8 +163,8 @@ class Call(Record):
         )
 
     def leaves_traces(self) -> bool:
-        """Tell whether the request can change anything at all (RFC 9110 9.2.1)."""
-        return self.request.method not in SAFE_METHODS
+        """Tell whether the request can change anything that its caller asked for (RFC 9110 9.2.1): a sign-in does not."""
+        return self.request.method not in SAFE_METHODS and FAILED not in self.request.extensions
 
 
 class Hop:

@@ -63,6 +63,35 @@ def test_a_refused_sign_in_does_not_hide_a_lost_create() -> None:
     assert caught.value.log_record()["maybeApplied"] is True
 
 
+@pytest.mark.parametrize(
+    "trouble", [httpx.ReadError("reset"), error_response(POLICY, "INTERNAL_SERVER_ERROR")]
+)
+def test_a_create_that_was_never_sent_has_not_been_applied(trouble: Exception | httpx.Response) -> None:
+    """What a sign-in may have done is nothing that the caller asked for."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if isinstance(trouble, Exception):
+            raise trouble
+        return trouble
+
+    with (
+        ResilientClient(
+            POLICY,
+            base_url=BASE,
+            auth=auth(),
+            clock=VirtualClock(),
+            transport=httpx.MockTransport(answer),
+        ) as client,
+        pytest.raises(httpx.HTTPError) as caught,
+    ):
+        client.post("/customers", json={"email": "a@example.com"})
+
+    assert set(asked) == {"/login"}
+    assert not outcome_of(caught.value).maybe_applied
+
+
 def test_who_waited_for_a_sign_in_is_told_what_it_went_through() -> None:
     """Two callers, one sign-in, one network error: both are raised an exception with an outcome and a request."""
     raised: list[httpx.TransportError] = []
