@@ -25,7 +25,16 @@ ACTIVITIES = "/activities/tasks"
 RESULTS = "/activity-results/tasks"
 TYPES = "/task-result-type-configs"
 SUBMIT = f"POST {RESULTS}"
-GONE = object()  # in place of a field's value: the field is left out
+
+
+class _Absent:
+    """In place of a field's value: the field is left out. Its name in a test's id is always the same."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+GONE = _Absent()
 
 Way = Literal["sync", "async"]
 
