@@ -513,6 +513,11 @@ def test_new_tells_the_policy_itself_in_json_where_it_writes_none() -> None:
         (["../up"], "", "'../up' is no name"),
         (["zerotrace"], "", "zerotrace is a shipped policy's name"),
         (["fresh", "--extends", "nope"], "", 'extends "nope", and no shipped policy has that name'),
+        (
+            ["fresh", "--extends", "nope", "--openapi", str(OPENAPI / "swagger_2.json")],
+            "",
+            'Error: extends "nope"',
+        ),
         (["fresh", "-o", "no/such/folder.toml"], "", "cannot be written: No such file or directory"),
         (["fresh", "--openapi", "nowhere.json"], "", "nowhere.json"),
         (["fresh", "--openapi", "."], "", "'.'"),
@@ -637,6 +642,21 @@ def test_a_terminal_of_few_characters_is_printed_to_all_the_same() -> None:
 
     assert (process.returncode, complaint) == (0, b"")
     assert printed.startswith(b"??\n")
+
+
+@pytest.mark.parametrize("output", ["-", "n\u00e4her.toml"])
+def test_a_policy_is_utf_8_whatever_the_terminal_takes(output: str) -> None:
+    """Printed or written."""
+    text = (OPENAPI / "swagger_2.json").read_text(encoding="utf-8").replace("Acme", "\u00c4cme")
+    Path("api.json").write_text(text, encoding="utf-8")
+    ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    with shell(
+        *("new", "fresh", "--openapi", "api.json", "-o", output), stdout=subprocess.PIPE, env=ascii_only
+    ) as process:
+        printed, complaint = process.communicate(timeout=30)
+
+    assert (process.returncode, complaint) == (0, b"")
+    assert "\u00c4cme Classic" in (printed if output == "-" else Path(output).read_bytes()).decode()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no closing a stream in its shell")

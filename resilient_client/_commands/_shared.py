@@ -26,6 +26,7 @@ __all__ = [
     "WIDEST",
     "UnusableError",
     "console",
+    "forgive",
     "json_option",
     "loaded",
     "print_json",
@@ -57,12 +58,17 @@ def loaded(name: str) -> Policy:
         raise UnusableError(f"{name}: it is nested too deeply to be a policy") from None
 
 
+def forgive() -> None:
+    """Let what the terminal's encoding does not have be replaced, and not be an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
 def console() -> Console:
     """Make the console that a command prints on: no wider than can be read, without markup."""
     from rich.console import Console  # noqa: PLC0415 - not for --help
 
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a policy may hold what the terminal's encoding does not
-        sys.stdout.reconfigure(errors="replace")
+    forgive()
     wide = Console(highlight=False, markup=False, emoji=False)
     return Console(highlight=False, markup=False, emoji=False, width=min(wide.width, WIDEST))
 

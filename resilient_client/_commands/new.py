@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._shared import UnusableError, json_option, print_json
+from ._shared import UnusableError, forgive, json_option, print_json
 
 if TYPE_CHECKING:
     from resilient_client._draft import Draft
@@ -76,8 +76,9 @@ def new(  # noqa: PLR0913 - one for each option
         file = {"policy": drafted.text} if output == STDOUT else {"file": str(path)}
         print_json(file | {"rules": drafted.rules, "look_up": drafted.look_up})
     elif output == STDOUT:
-        click.echo(drafted.text, nl=False)
+        click.echo(drafted.text.encode(), nl=False)  # TOML is UTF-8, whatever the terminal's encoding is
     else:
+        forgive()
         click.echo(f"{path}: {_count(drafted.rules, 'rule')}.")
         if drafted.look_up:
             click.echo(
@@ -93,9 +94,9 @@ def _count(number: int, what: str) -> str:
 def _drafted(name: str, extends: str | None, openapi: Any, folder: Path) -> Draft:
     from resilient_client import _draft  # noqa: PLC0415 - not for --help
 
+    if extends is not None:
+        _draft.base_of(extends, folder)  # there must be one
     if openapi is None:
-        if extends is not None:
-            _draft.base_of(extends, folder)  # there must be one
         text = _draft.starter(name, extends)
         return _draft.Draft(text, text.count("\n[[rules]]\n"), ())
     file = getattr(openapi, "name", "<stdin>")

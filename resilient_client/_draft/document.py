@@ -20,13 +20,25 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Body", "Document", "Operation", "Reply", "Sample", "is_header", "plain", "read", "text"]
+__all__ = [
+    "LARGEST",
+    "Body",
+    "Document",
+    "Operation",
+    "Reply",
+    "Sample",
+    "elements",
+    "is_header",
+    "plain",
+    "read",
+    "text",
+]
 
-METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _MOST_HOPS = 20  # from reference to reference
 _MOST_EXAMPLES = 50  # of one body
 _DEEPEST = 12  # levels of an example that are looked at
-_LARGEST = 2**63 - 1  # TOML's integers have 64 bits
+LARGEST = 2**63 - 1  # TOML's integers have 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +119,7 @@ class Document:
     def source(self) -> str:
         """Give the address of its documentation, else of the API itself; an empty text where there is neither."""
         given = [self.table(self.root.get("externalDocs")).get("url")]
-        given += [self.table(server).get("url") for server in _list(self.root.get("servers"))]
+        given += [self.table(server).get("url") for server in elements(self.root.get("servers"))]
         if isinstance(self.root.get("host"), str):  # Swagger 2
             given.append(f"https://{self.root['host']}")
         absolute = (url for url in given if isinstance(url, str) and re.fullmatch("https?://[^ {}]+", url))
@@ -130,11 +142,13 @@ class Document:
         """Go through all operations, in the document's order."""
         for path, given in self.table(self.root.get("paths")).items():
             item = self.table(given)
-            shared = _list(item.get("parameters"))
-            for method in METHODS:
+            shared = elements(item.get("parameters"))
+            for method in _METHODS:
                 operation = self.table(item.get(method))
                 if operation:
-                    parameters = [self.table(one) for one in (*shared, *_list(operation.get("parameters")))]
+                    parameters = [
+                        self.table(one) for one in (*shared, *elements(operation.get("parameters")))
+                    ]
                     yield Operation(method.upper(), str(path), operation, parameters)
 
     def replies(self) -> Iterator[Reply]:
@@ -250,7 +264,7 @@ def text(node: Any) -> str:
 
 def plain(node: Any, depth: int = 0) -> Any:
     """Copy an example as JSON has it: YAML knows more kinds of things. What is too deep or too large becomes a null."""
-    if node is None or depth > _DEEPEST or (isinstance(node, int) and abs(node) > _LARGEST):
+    if node is None or depth > _DEEPEST or (isinstance(node, int) and abs(node) > LARGEST):
         return None
     match node:
         case dict():
@@ -263,5 +277,6 @@ def plain(node: Any, depth: int = 0) -> Any:
             return node.isoformat() if isinstance(node, dt.date) else str(node)
 
 
-def _list(node: Any) -> list[Any]:
+def elements(node: Any) -> list[Any]:
+    """Give a node as a list; an empty one where it is none."""
     return node if isinstance(node, list) else []

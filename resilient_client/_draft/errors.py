@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resilient_client._flow.rulebook import as_code
 
+from .document import LARGEST
 from .envelope import Envelope, found_in, pointer_of, simple
 from .meanings import says_nothing, standard
 from .schemas import Leaf, Schemas, leaves_of
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Coded", "Errors", "Sighting", "Stated", "errors_of"]
 
-_LARGEST = 2**63 - 1  # TOML's integers have 64 bits
 _STATUS = frozenset({"status", "statuscode", "httpstatus"})
 _SUCCESS = frozenset({"ok", "success", "none", "noerror"})
 
@@ -165,4 +165,4 @@ def _belong(statuses: list[str], *, alone: bool) -> bool:
 
 def _code(value: Any) -> Code | None:
     code = as_code(value)
-    return None if isinstance(code, int) and abs(code) > _LARGEST else code
+    return None if isinstance(code, int) and abs(code) > LARGEST else code

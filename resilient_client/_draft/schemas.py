@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .document import plain
+from .document import elements, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,9 +63,9 @@ class Schemas:
 
     def _taken_apart(self, table: Flat) -> Iterator[Flat]:
         own = {name: inner for name, inner in table.items() if name not in {"allOf", "oneOf", "anyOf"}}
-        parts = [self.alternatives(each) for each in _list(table.get("allOf"))]
+        parts = [self.alternatives(each) for each in elements(table.get("allOf"))]
         for name in ("oneOf", "anyOf"):
-            choices = [flat for each in _list(table.get(name)) for flat in self.alternatives(each)]
+            choices = [flat for each in elements(table.get(name)) for flat in self.alternatives(each)]
             parts.append([flat for flat in choices if flat.get("type") != "null"])
         for chosen in product(*(part for part in parts if part)):
             merged: Flat = {}
@@ -109,7 +109,7 @@ class Schemas:
         for name in ("example", "const", "default"):
             if name in flat:
                 return plain(flat[name])
-        named = [*_list(flat.get("examples")), *_list(flat.get("enum"))]
+        named = [*elements(flat.get("examples")), *elements(flat.get("enum"))]
         if named:
             return plain(named[0])
         match _kind(flat):
@@ -164,10 +164,10 @@ def _values(flat: Flat) -> tuple[tuple[Any, ...], bool]:
     """List the values that a schema names, all that are allowed or else its examples; and whether they are all."""
     if "const" in flat:
         return _scalars([flat["const"]]), True
-    allowed = _scalars(_list(flat.get("enum")))
+    allowed = _scalars(elements(flat.get("enum")))
     if allowed:
         return allowed, True
-    return _scalars([flat["example"]] if "example" in flat else _list(flat.get("examples"))), False
+    return _scalars([flat["example"]] if "example" in flat else elements(flat.get("examples"))), False
 
 
 def _scalars(values: list[Any]) -> tuple[Any, ...]:
@@ -210,7 +210,3 @@ def _simplest(kind: str, flat: Flat) -> Any:
             return False
         case _:
             return None
-
-
-def _list(node: Any) -> list[Any]:
-    return node if isinstance(node, list) else []

@@ -39,7 +39,7 @@ extends = "default"                             # what is not said here is as th
 
 _SETTINGS = """\
 
-# Where an error's body keeps its parts, as JSON pointers: these are for {"error": {"code": "x", "message": "…"}}. Of a list of
+# Where an error's body keeps its parts, as JSON pointers: these are for {"error": {"code": "x", "message": "y"}}. Of a list of
 # places, the first that finds something counts; * stands for each element of an array.
 
 [envelope]
