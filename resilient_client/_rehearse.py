@@ -112,7 +112,7 @@ def rehearse(
             call.outcome(),
             [tried.base for tried in waited],
             [tried.wait for tried in waited],
-            call.tried[0].rule,
+            call.tried[0].rule if call.tried else None,
         )
     raise AssertionError(f"{rules.api}: a call that is always answered {given.status} never ends")
 

@@ -272,6 +272,8 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PolicyError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise PolicyError(f"{path}: nested too deeply to be a policy") from None
     except OSError as error:
         raise PolicyError(f"{path}: cannot be read: {error.strerror or error}") from None
 
