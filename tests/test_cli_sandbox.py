@@ -126,13 +126,30 @@ def test_the_same_seed_gives_the_same_credentials() -> None:
     assert told[0] == told[1] != told[2]
 
 
+def test_each_api_can_have_faults_of_its_own() -> None:
+    """One line of faults serves several APIs, which have no route in common."""
+    faults = "dual: GET /templates = RATE_LIMITED; integration: GET /activities/tasks = html-503"
+    with command("dual", "integration", "--json", "--faults", faults) as process:
+        told = introduced(process)
+        statuses = [
+            httpx.get(
+                f"{told[name]['base_url']}{path}",
+                headers={"x-api-key": told[name]["credentials"]["key"]},
+                trust_env=False,
+            ).status_code
+            for name, path in (("dual", "/templates"), ("integration", "/activities/tasks"))
+        ]
+
+    assert statuses == [429, 503]
+
+
 def test_a_busy_port_is_one_clear_line() -> None:
     """The port that is taken is named; nothing is served."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = CliRunner().invoke(main, ["sandbox", "zerotrace", "--port", str(port)])
 
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.output.startswith(f"Error: the zerotrace sandbox cannot listen on 127.0.0.1:{port}: ")
     assert len(done.output.splitlines()) == 1
 
@@ -147,12 +164,18 @@ def test_a_busy_port_is_one_clear_line() -> None:
         (["zerotrace", "--port", "70000"], "70000 is not in the range"),
         (["--port", "65535"], "5 APIs do not fit above it"),
         (["--speed", "0"], "0.0 is not in the range"),
+        (["--speed", "nan"], "Invalid value for '--speed': nan is not a number."),
+        (["--speed", "inf"], "inf is not in the range"),
+        (
+            ["--faults", "GET /templates = lose"],
+            'a clause for one API alone begins as in "zerotrace: lose=0.1"',
+        ),
     ],
 )
 def test_bad_flags_are_told_in_one_line(arguments: list[str], complaint: str) -> None:
-    """What cannot be served is said, with what would be right, and nothing is started."""
+    """What cannot be served is said, with what would be right, exit status 2, and nothing is started."""
     done = CliRunner().invoke(main, ["sandbox", *arguments])
 
-    assert done.exit_code != 0
+    assert done.exit_code == 2
     assert complaint in done.output.splitlines()[-1]
     assert "Traceback" not in done.output

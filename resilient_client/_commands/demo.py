@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from resilient_client._commands._shared import Speed
+
 __all__ = ["demo"]
 
 # Faster than this, the sandbox's windows (seconds of its own time) would be over before the calls have gone out.
@@ -29,7 +31,7 @@ class Refused(click.ClickException):
 )
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0.1, max=FASTEST),
+    type=Speed(min=0.1, max=FASTEST),
     default=1.0,
     show_default=True,
     help="Let time run so many times faster, for client and server alike.",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resilient_client._commands._shared import Speed, UnusableError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -41,14 +43,15 @@ LOOK = 0.1  # seconds between two looks at what has come in
     "--faults",
     metavar="SPEC",
     help="What goes wrong: a rate (0.3), names with rates (lose=0.1, reset=0.05), a plan (POST /v1/create = lose, RATE_LIMIT:2, -), "
-    "or a TOML file. Nothing, unless given.",
+    "or a TOML file. A clause for one API alone begins with its name (zerotrace: lose=0.1). Nothing, unless given.",
 )
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0.1, max=1000.0),
+    type=Speed(min=0.1, max=1000.0),
     default=1.0,
     show_default=True,
-    help="Let the sandbox's time run so many times faster: its windows, token lives and delays.",
+    help="Let the sandbox's time run so many times faster: its windows, token lives and delays. "
+    "Its dates run ahead as well (Date, the ends of tokens and of windows), so a client that goes by dates must live on the same clock.",
 )
 @click.option("--verbose", "-v", is_flag=True, help="Print each request as it is answered.")
 @click.option(
@@ -89,9 +92,9 @@ def sandbox(  # noqa: PLR0913 - one for each option
                 )
                 served.append(serving.enter_context(api))
             except OSError as error:
-                raise click.ClickException(_told(error)) from None
+                raise UnusableError(_told(error)) from None
             except ValueError as error:
-                raise click.ClickException(str(error)) from None
+                raise UnusableError(str(error)) from None
         _introduce(chosen, served, as_json=as_json)
         told = [0] * len(served)
         while not stopped.wait(LOOK):

@@ -155,7 +155,7 @@ def _problems_of(played: Played) -> Iterator[str]:
     if len(set(nonces)) < len(nonces):
         yield f"{call.name}: two attempts under one nonce"
     meant = {after for after, attempt in enumerate(attempts) if "override" in attempt.change}
-    if any(a.body != b.body for after, (a, b) in enumerate(pairwise(seen)) if after not in meant):
+    if any(a.digest != b.digest for after, (a, b) in enumerate(pairwise(seen)) if after not in meant):
         yield f"{call.name}: the body changed from attempt to attempt"
     keyed = rulebook(played.scene.site.vendor.name).idempotency.routes
     if any(each.idempotency_key is None and keyed.match(each.method, each.path) for each in seen):

@@ -6,6 +6,7 @@ for some failures are no reply at all.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -26,6 +27,7 @@ CALL_HEADER = "x-sandbox-call"
 
 Ending = Literal["whole", "close", "reset", "reset-upload", "garbage", "truncate", "reset-body"]
 
+KEPT = 64 * 1024  # bytes of a request's body that are kept of it, however long a sandbox serves
 _DROPS = 64  # pieces at most, of a body that comes drop by drop
 
 
@@ -49,7 +51,6 @@ class Request:
     headers: Mapping[str, str]  # names in lower case; values of a repeated name joined by ", "
     body: bytes
     params: Mapping[str, str] = field(default_factory=dict)  # what the {names} of its route stand for
-    key: str | None = None  # its idempotency key, wherever the API looks for it; known when the body is
 
     @classmethod
     def of(cls, method: str, target: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Request:
@@ -150,7 +151,9 @@ class Seen:
     call: str | None
     idempotency_key: str | None
     nonce: str | None
-    body: bytes = field(repr=False)
+    body: bytes = field(repr=False)  # its first `KEPT` bytes
+    size: int  # bytes of the whole body
+    digest: str  # SHA-256 of the whole body, in hex: two bodies are the same where this is
     worked: bool = False  # whether the route's work was done with success, whatever became of the reply
 
 
@@ -266,7 +269,6 @@ class Api(ABC):
         """
         self._epoch = (epoch if epoch is not None else now) - now
         route, request = self._routed(request)
-        request = replace(request, key=self.key_of(request))
         named: str | None = None
         worked = False
         try:
@@ -353,9 +355,11 @@ class Api(ABC):
                 code=reply.code,
                 fault=fault,
                 call=request.call,
-                idempotency_key=self.key_of(request) if request.key is None else request.key,
+                idempotency_key=self.key_of(request),
                 nonce=request.headers.get(self.nonce_header.lower()) if self.nonce_header else None,
-                body=request.body,
+                body=request.body[:KEPT],
+                size=len(request.body),
+                digest=hashlib.sha256(request.body).hexdigest(),
                 worked=worked,
             )
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
 

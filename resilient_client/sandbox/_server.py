@@ -1,6 +1,7 @@
 """The sandbox on a socket: one listener on 127.0.0.1, one thread, one event loop, h11 for the protocol.
 
 What is said is decided elsewhere (`Desk`); this file only says it, or fails to say it in the way that was asked for.
+A process that is forked off keeps nothing open of it: the thread is not there, and a socket that it held would never end.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import socket
 import struct
 import threading
+import weakref
 from typing import TYPE_CHECKING, cast
 
 import h11
@@ -40,10 +42,18 @@ class Server:
         self._listener = _listen(name, port)
         self.port: int = self._listener.getsockname()[1]
         self._talks: set[asyncio.Task[None]] = set()
+        self._socks: set[socket.socket] = set()  # one for each talk
         self._loop = asyncio.SelectorEventLoop()  # the one that has add_reader on every platform
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=f"{name}-sandbox", daemon=True)
+        _SERVERS.add(self)
         self._thread.start()
+
+    def leave(self) -> None:
+        """Close this process's copies of the sockets, in a process that was forked off; the server goes on in the other one."""
+        # By their own close: what asyncio would do first, to take them off its selector, would reach the other process.
+        for sock in (self._listener, *self._socks):
+            sock.close()
 
     def close(self) -> None:
         """Close the listener and every connection, and wait for the thread. May be called twice.
@@ -81,6 +91,7 @@ class Server:
         except OSError:
             return  # the client has changed its mind, or this process has no descriptor left and looks again
         self.connections += 1
+        self._socks.add(sock)
         sock.setblocking(False)  # noqa: FBT003 - the socket module has it so
         with contextlib.suppress(OSError):
             # Without this, a reply in two parts waits for the client's ACK of the first.
@@ -88,7 +99,23 @@ class Server:
         talk = asyncio.get_running_loop().create_task(_talk(sock, self._desk))
         self._talks.add(talk)
         talk.add_done_callback(self._talks.discard)
-        talk.add_done_callback(lambda _: sock.close())  # also where the talk was over before it began
+        talk.add_done_callback(lambda _: self._end(sock))  # also where the talk was over before it began
+
+    def _end(self, sock: socket.socket) -> None:
+        self._socks.discard(sock)
+        sock.close()
+
+
+_SERVERS: weakref.WeakSet[Server] = weakref.WeakSet()  # those of this process
+
+
+def _leave_all() -> None:
+    for server in _SERVERS:
+        server.leave()
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_leave_all)
 
 
 def _listen(name: str, port: int) -> socket.socket:

@@ -68,6 +68,8 @@ _ENDINGS: Mapping[str, Any] = {
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _SECONDS = re.compile(r"[0-9]{0,9}\.?[0-9]{1,9}")
 _ROUTE = re.compile(r"[A-Z]+ /\S*")
+_BOUNDARY = re.compile(r'(?i:boundary)="?([^";]+)')
+_UPLOAD = "reset-upload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,10 @@ class Fault:
                 return replace(reply, ending=_ENDINGS[self.kind])
 
 
+class AbsentError(ValueError):
+    """There is no such fault, or no such route, in this API; another one may have it."""
+
+
 def parse(text: str) -> Fault:
     """Read a fault's name. Raises ValueError where what follows it is no number; whether it exists is the API's to say."""
     # Names of documented errors may hold blanks, but neither of these two signs.
@@ -119,7 +125,7 @@ def parse(text: str) -> Fault:
 
 
 def find(text: str, api: str) -> Fault:
-    """Read the name of a fault of this API. Raises ValueError for one that the API does not have."""
+    """Read the name of a fault of this API. Raises AbsentError, a ValueError, for one that the API does not have."""
     fault = parse(text)
     if fault.kind not in WIRE:
         example_of(api, fault.kind, fault.example)
@@ -127,13 +133,13 @@ def find(text: str, api: str) -> Fault:
 
 
 def example_of(api: str, error: str, number: int) -> Documented:
-    """Look up a documented error's example, counted from 1. Raises ValueError where the policy file has none."""
+    """Look up a documented error's example, counted from 1. Raises AbsentError where the policy file has none."""
     table = documented(api)
     if error not in table:
         known = ", ".join([*WIRE, *table])
-        raise ValueError(f"no such fault in the {api} sandbox: {error!r}; there are {known}")
+        raise AbsentError(f"no such fault in the {api} sandbox: {error!r}; there are {known}")
     if not 1 <= number <= len(table[error]):
-        raise ValueError(
+        raise AbsentError(
             f"no such fault in the {api} sandbox: {error}#{number}; it has {len(table[error])} examples"
         )
     return table[error][number - 1]
@@ -163,8 +169,13 @@ class RandomFaults:
     Each request that the API was about to accept fails with the probability `rate`, by one of `kinds`: names, or names with
     weights. `routes` ("POST /v1/create") limits it to some. What a request meets depends on the seed, on whose request it is, and
     on how many of the same came before; not on the order in which callers arrive. Whose it is tells its `X-Sandbox-Call`
-    header, else its idempotency key, else only its route. A broken upload strikes, and counts, before the API has looked at the
-    request; and whom a "stale" connection harms is for the client's pool to say. May be asked from any thread.
+    header, else its method, path, query and body: a retry has the same ones, and equal requests of several callers are one
+    sequence. Nothing counts that a client makes up anew for each run, as its idempotency keys, nonces and boundaries.
+
+    Where heads are asked about (`early`, as every sandbox does), "reset-upload" is drawn there and nowhere else: by the tag, else
+    by the route alone, for no body is known yet. It strikes, and counts, before the API has looked at the request; all other
+    faults are drawn after, at a rate that leaves `rate` in all. Whom a "stale" connection harms is for the client's pool to
+    say. May be asked from any thread.
     """
 
     def __init__(
@@ -194,7 +205,12 @@ class RandomFaults:
         self.rate = rate
         self.seed = seed
         self._names = tuple(weights)
-        self._sums = tuple(accumulate(weights.values()))
+        total = math.fsum(weights.values())
+        self._whole = _Draw(rate, weights)
+        self._early = _Draw(rate * weights.pop(_UPLOAD, 0.0) / total, {_UPLOAD: 1.0})
+        left = 1 - self._early.rate  # of all requests, those whose upload goes through
+        self._late = _Draw((rate - self._early.rate) / left if left else 0.0, weights)
+        self._asks_early = False
         self._routes = frozenset(map(check_route, routes)) if routes is not None else None
         self._sightings: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -203,36 +219,49 @@ class RandomFaults:
         return f"<RandomFaults rate={self.rate} seed={self.seed} kinds={list(self._names)}>"
 
     def __call__(self, route: str, request: Request, /) -> str | None:
-        """Draw for this request."""
+        """Draw for this request; a broken upload only where heads are never asked about."""
         if self._routes is not None and route not in self._routes:
             return None
-        whose = self._whose(route, request)
+        whose = f"{route} {request.call or _content(request)}"
+        return self._pick(self._late if self._asks_early else self._whole, whose)
+
+    def early(self, route: str, request: Request, /) -> str | None:
+        """Draw for a request of which only the head has come: a broken upload, or nothing yet."""
+        self._asks_early = True
+        if self._routes is not None and route not in self._routes:
+            return None
+        return self._pick(self._early, f"early {route} {request.call}" if request.call else f"early {route}")
+
+    def _pick(self, draw: _Draw, whose: str) -> str | None:
         with self._lock:
             number = self._sightings[whose]
             self._sightings[whose] += 1
-        return self._draw(whose, number)
+        return draw.pick(hashlib.sha256(f"{self.seed}/{whose}/{number}".encode()).digest())
 
-    def early(self, route: str, request: Request, /) -> str | None:
-        """Draw for a request of which only the head has come; only a broken upload counts, all else is drawn again later."""
-        if self._routes is not None and route not in self._routes:
-            return None
-        whose = self._whose(route, request)
-        with self._lock:
-            if self._draw(whose, self._sightings[whose]) != "reset-upload":
-                return None
-            self._sightings[whose] += 1
-        return "reset-upload"
 
-    def _whose(self, route: str, request: Request) -> str:
-        tag = request.call or request.key or request.headers.get("idempotency-key")
-        return f"{route} {tag}" if tag else route
+class _Draw:
+    """A rate, and what to pick from by weight."""
 
-    def _draw(self, whose: str, number: int) -> str | None:
-        digest = hashlib.sha256(f"{self.seed}/{whose}/{number}".encode()).digest()
+    def __init__(self, rate: float, weights: Mapping[str, float]) -> None:
+        self.rate = rate
+        self._names = tuple(weights)
+        self._sums = tuple(accumulate(weights.values()))
+
+    def pick(self, digest: bytes) -> str | None:
+        """Turn 16 bytes or more into a name, or None."""
         if _fraction(digest[:8]) >= self.rate:
             return None
         at = _fraction(digest[8:16]) * self._sums[-1]
         return self._names[bisect(self._sums, at, hi=len(self._names) - 1)]
+
+
+def _content(request: Request) -> str:
+    """Give a digest of what is asked, without the boundary that a client makes up for a form with files (RFC 2046 §5.1.1)."""
+    body, boundary = request.body, _BOUNDARY.search(request.headers.get("content-type", ""))
+    if boundary is not None:
+        body = body.replace(boundary[1].encode("latin-1"), b"")
+    asked = repr((request.method, request.path, *request.query.items())).encode()
+    return hashlib.sha256(asked + b"\n" + body).hexdigest()
 
 
 def _fraction(part: bytes) -> float:

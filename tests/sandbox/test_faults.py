@@ -23,14 +23,19 @@ QR = "POST /v1/qr"
 SOME = {"lose": 1.0, "UPSTREAM_ERROR": 2.0, "reset-upload": 1.0}
 
 
-def request(call: str | None = None, key: str | None = None) -> Request:
-    headers = [(b"X-Sandbox-Call", call), (b"Idempotency-Key", key)]
-    return Request.of(
-        "POST", "/api/v1/create", [(name, value.encode()) for name, value in headers if value], b""
-    )
+def request(
+    call: str | None = None,
+    key: str | None = None,
+    *,
+    target: str = "/api/v1/create",
+    body: bytes = b"",
+    kind: str | None = None,
+) -> Request:
+    headers = [(b"X-Sandbox-Call", call), (b"Idempotency-Key", key), (b"Content-Type", kind)]
+    return Request.of("POST", target, [(name, value.encode()) for name, value in headers if value], body)
 
 
-def draws(faults: Faults, many: int, route: str = CREATE, **who: str) -> list[str | None]:
+def draws(faults: Faults, many: int, route: str = CREATE, **who: Any) -> list[str | None]:
     return [faults(route, request(**who)) for _ in range(many)]
 
 
@@ -135,14 +140,32 @@ def test_calls_have_sequences_of_their_own() -> None:
 
 
 def test_whose_a_request_is() -> None:
-    """The call's tag tells; without one the idempotency key does, and without that all requests of a route are one sequence."""
+    """The call's tag tells; without one, what is asked does: equal requests are one sequence, and others have others."""
 
     def fresh() -> RandomFaults:
         return RandomFaults(0.5, kinds=SOME, seed=7)
 
-    assert draws(fresh(), 50, call="a") == draws(fresh(), 50, call="a", key="b")
-    assert draws(fresh(), 50, key="b") == draws(fresh(), 50, call="b")
-    assert draws(fresh(), 50) != draws(fresh(), 50, key="b")
+    alone = draws(fresh(), 50)
+    assert draws(fresh(), 50, call="a") == draws(fresh(), 50, call="a", body=b"{}") != alone
+    assert alone != draws(fresh(), 50, body=b"{}")
+    assert alone != draws(fresh(), 50, target="/api/v1/create?a=1")
+    assert alone != draws(fresh(), 50, target="/api/v1/creates")
+
+
+def test_what_a_client_makes_up_is_nothing_to_chance() -> None:
+    """A new idempotency key, or a new boundary of a form with a file, gives a request no other faults."""
+
+    def fresh() -> RandomFaults:
+        return RandomFaults(0.5, kinds=SOME, seed=7)
+
+    def form(boundary: str) -> dict[str, Any]:
+        return {
+            "kind": f"multipart/form-data; boundary={boundary}",
+            "body": f"--{boundary}\r\n\r\nx\r\n--{boundary}--".encode(),
+        }
+
+    assert draws(fresh(), 50, key="b") == draws(fresh(), 50)
+    assert draws(fresh(), 50, **form("1f")) == draws(fresh(), 50, **form("2e")) != draws(fresh(), 50)
 
 
 def test_another_seed_gives_other_faults() -> None:
@@ -184,16 +207,51 @@ def test_other_routes_are_spared() -> None:
 
 
 def test_early_takes_a_broken_upload_and_nothing_else() -> None:
-    """Asked about a head, chance moves on only where the upload is to break off; so no draw is skipped or made twice."""
-    expected = draws(RandomFaults(0.8, kinds=SOME, seed=7), 200, call="a")
-    faults = RandomFaults(0.8, kinds=SOME, seed=7)
-    drawn: list[str | None] = []
-    for _ in range(200):
-        early = faults.early(CREATE, request("a"))
-        drawn.append(early if early is not None else faults(CREATE, request("a")))
+    """Where heads are asked about, a broken upload comes early only; all shares are what they are without."""
+    faults = RandomFaults(0.6, kinds=SOME, seed=11)
+    early = [faults.early(CREATE, request()) for _ in range(10_000)]
+    late = [faults(CREATE, request()) for each in early if each is None]
 
-    assert expected == drawn
-    assert "reset-upload" in drawn
+    drawn = Counter(early) + Counter(late)
+    assert set(early) == {None, "reset-upload"}
+    assert set(late) == {None, "lose", "UPSTREAM_ERROR"}
+    for kind, weight in SOME.items():
+        assert drawn[kind] == pytest.approx(6000 * weight / 4, abs=4 * spread(10_000, 0.6 * weight / 4))
+
+
+def test_early_does_not_wait_for_the_body() -> None:
+    """Requests whose bodies all differ, as those with a key in it, break off as often as the others."""
+    faults = RandomFaults(0.5, kinds=["reset-upload", "reset"], seed=0)
+    early = 0
+    for number in range(400):
+        early += faults.early(CREATE, request()) is not None
+        assert faults(CREATE, request(body=str(number).encode())) in {None, "reset"}
+
+    assert early == pytest.approx(100, abs=4 * spread(400, 0.25))
+
+
+def test_early_goes_by_the_tag() -> None:
+    """What breaks off for a call does not depend on what others met in between."""
+    alone, shared = (RandomFaults(0.5, kinds=["reset-upload"], seed=7) for _ in range(2))
+    among_others: list[str | None] = []
+    for _ in range(50):
+        shared.early(CREATE, request("theirs"))
+        among_others.append(shared.early(CREATE, request("mine")))
+
+    assert among_others == [alone.early(CREATE, request("mine")) for _ in range(50)]
+    assert set(among_others) == {None, "reset-upload"}
+
+
+@pytest.mark.parametrize("rate", [0, 1])
+def test_early_keeps_the_ends_of_the_scale(rate: float) -> None:
+    """Never and always are exact there too, with no other kind or with one."""
+    only = RandomFaults(rate, kinds=["reset-upload"])
+    two = RandomFaults(rate, kinds=["reset-upload", "lose"])
+
+    assert {only.early(CREATE, request()) for _ in range(50)} == {"reset-upload" if rate else None}
+    assert {two.early(CREATE, request()) or two(CREATE, request()) for _ in range(200)} == (
+        {"reset-upload", "lose"} if rate else {None}
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import socket
 import threading
 import time
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 import httpx
 import pytest
-from plain import CREATE, PLACES, WAYS, Met, Stand, Stopped, Tiny, ask, order
+from plain import BODY, CREATE, PLACES, WAYS, Met, Stand, Stopped, Tiny, ask, order
 
-from resilient_client.sandbox import RandomFaults, Reply, Request, Sandbox, Schedule
+from resilient_client.sandbox import RandomFaults, Reply, Request, Sandbox, Schedule, every_fault
 from resilient_client.sandbox.faults import WIRE
 from resilient_client.testing import VirtualClock
 
@@ -255,18 +256,37 @@ def test_faults_are_not_asked_early_for_what_is_no_route(wire_of: Callable[[Faul
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_early_and_late_draws_agree(place: str) -> None:
-    """What chance gives a call is one sequence, whether its head or the whole of it was asked about; nothing is drawn twice."""
-    kinds = {"reset-upload": 1.0, "UPSTREAM_ERROR": 1.0, "close": 1.0}
-    drawn = RandomFaults(0.7, kinds=kinds, seed=3)
-    lone = Request.of("POST", "/api/v1/create", [(b"Idempotency-Key", b"one-key-for-all")], b"")
-    expected = [drawn(CREATE, lone) for _ in range(30)]
+def test_same_seed_is_the_same_faults_whatever_keys_the_client_makes(place: str) -> None:
+    """In ordinary use, with no tag and with keys and nonces of the client's own making, two runs meet the same."""
 
-    with opened(place, RandomFaults(0.7, kinds=kinds, seed=3), time) as api:
-        ask(api, "sync", *(order(api) for _ in range(30)))
+    def met() -> list[str | None]:
+        chance = RandomFaults(0.6, kinds=every_fault("zerotrace"), seed=7)
+        with opened(place, chance, VirtualClock()) as api, api.client() as client:
+            for number in range(12):
+                body = {**json.loads(BODY), "toAddress": f"wallet-{number}"}
+                with contextlib.suppress(httpx.HTTPError):
+                    client.post("/v1/create", json=body, extensions={"resilience": {"retry": False}})
+        return [seen.fault for seen in api.state.requests]
 
-    assert expected == [seen.fault for seen in api.state.requests]
-    assert {None, *kinds} == set(expected)
+    first = met()
+
+    assert first == met()
+    assert len(set(first)) > 3
+
+
+def test_upload_breaks_off_where_the_key_is_in_the_body() -> None:
+    """The head tells nothing of such a request; chance breaks its upload off all the same, and never after it."""
+    chance = RandomFaults(0.5, kinds=["reset-upload", "reset"], routes=["POST /simulator/operations"])
+    api = Sandbox("openpoly", faults=chance)
+    sign_in = api.state.sign_in(api.base_url)
+    with httpx.Client(base_url=api.base_url, transport=httpx.MockTransport(api.handler), **sign_in) as client:
+        for number in range(80):
+            with contextlib.suppress(httpx.ReadError):
+                client.post("/simulator/operations", json={"idempotency_key": f"key-{number}"})
+
+    broken = [seen for seen in api.state.requests if seen.fault == "reset-upload"]
+    assert len(broken) > 8
+    assert {seen.body for seen in broken} == {b""}
 
 
 @pytest.mark.parametrize("place", PLACES)

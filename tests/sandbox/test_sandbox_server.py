@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import hashlib
+import os
 import socket
 import struct
 import subprocess
@@ -220,6 +222,18 @@ def test_bodies_end_at_16_mebibytes(api: Sandbox[Zerotrace], *, chunked: bool) -
             return client.post("/v1/qr", content=content).status_code
 
     assert [post(16 * MEBIBYTE), post(16 * MEBIBYTE + 1)] == [401, 413]
+
+
+@pytest.mark.parametrize("size", [65_536, 65_537, 3 * MEBIBYTE])
+def test_long_body_is_kept_in_part(api: Sandbox[Zerotrace], size: int) -> None:
+    """However much is sent, 64 KiB of a body are kept of it, with the length and the digest of the whole."""
+    body = b"b" * (size - 1) + b"e"
+    with httpx.Client(base_url=api.base_url) as client:
+        client.post("/v1/qr", content=body)
+
+    (seen,) = api.state.requests
+    assert (seen.body, seen.size) == (body[:65_536], size)
+    assert seen.digest == hashlib.sha256(body).hexdigest()
 
 
 def test_chunked_body_is_put_together(api: Sandbox[Zerotrace]) -> None:
@@ -505,6 +519,43 @@ def test_handler_serves_async_clients_too() -> None:
     assert str(response.url) == "http://zerotrace.sandbox/api/v1/qr"
     assert response.json() == {"code": 2, "msg": "AUTH_REQUIRED"}
     assert api.connections == 0
+
+
+@contextlib.contextmanager
+def forked() -> Iterator[None]:
+    """Have a child process, a copy of this one, for as long as the block takes."""
+    ready, go = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(go[1])
+        os.write(ready[1], b".")
+        os.read(go[0], 1)  # ends when the other process closes its side
+        os._exit(0)
+    try:
+        assert os.read(ready[0], 1) == b"."
+        yield
+    finally:
+        for end in (*ready, *go):
+            os.close(end)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_process_that_is_forked_off_holds_no_connection() -> None:
+    """While it lives, a connection that is closed here ends for the client, and so does the listener."""
+    with Sandbox("zerotrace", faults=Schedule().add(CREATE, [None, "close"])) as api:
+        port = port_of(api)
+        with httpx.Client(base_url=api.base_url, timeout=5) as client:
+            assert client.request(**order(api)).status_code == 200
+            with forked():
+                with pytest.raises(httpx.RemoteProtocolError):
+                    client.request(**order(api))
+                assert client.request(**order(api)).status_code == 200
+                api.close()
+                with pytest.raises(httpx.ConnectError):
+                    client.request(**order(api))
+                Sandbox("zerotrace", port=port).start().close()
 
 
 def test_unclosed_sandbox_does_not_keep_a_program_alive() -> None:

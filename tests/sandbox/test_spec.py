@@ -24,6 +24,12 @@ def draws(faults: Faults, many: int, route: str = CREATE) -> list[str | None]:
     return [faults(route, Request.of("POST", "/api/v1/create", [], b"")) for _ in range(many)]
 
 
+def first_draws(faults: Faults, many: int) -> list[str | None]:
+    """Draw once for each of many calls."""
+    heads = ([(b"X-Sandbox-Call", str(number).encode())] for number in range(many))
+    return [faults(CREATE, Request.of("POST", "/api/v1/create", head, b"")) for head in heads]
+
+
 def read(spec: float | str | Path, seed: int = 7) -> Faults:
     return read_faults(spec, "zerotrace", seed=seed)
 
@@ -107,6 +113,28 @@ def test_first_clause_with_a_fault_counts() -> None:
     assert draws(faults, 3) == ["lose", "reset", "reset"]
 
 
+def test_clauses_share_no_draws() -> None:
+    """A later clause has its rate of what the earlier ones left; the first draws as if it were alone."""
+    drawn = first_draws(read("lose=0.1; reset=0.2; close=0.5"), 5000)
+    counts = Counter(drawn)
+
+    assert counts["lose"] == pytest.approx(500, abs=90)
+    assert counts["reset"] == pytest.approx(900, abs=110)
+    assert counts["close"] == pytest.approx(1800, abs=140)
+    assert [fault == "lose" for fault in drawn] == [
+        fault == "lose" for fault in first_draws(read("lose=0.1"), 5000)
+    ]
+
+
+def test_clause_may_be_for_one_api() -> None:
+    """What begins with another API's name is skipped, whatever that API has that this one has not."""
+    line = "zerotrace: POST /v1/create = lose, RATE_LIMIT:2; dual: GET /templates = 1.0; integration:  reset=1; POST /v1/qr = close"
+
+    assert draws(read(line), 3) == ["lose", "RATE_LIMIT:2", None]
+    assert draws(read(line), 1, QR) == ["close"]
+    assert draws(read("dual: reset=1"), 3) == [None] * 3
+
+
 # --- a file
 
 
@@ -147,6 +175,39 @@ def test_table_needs_a_rate_only(tmp_path: Path) -> None:
     assert draws(read(path), 100) == draws(read(0.5), 100)
 
 
+def test_tables_share_no_draws(tmp_path: Path) -> None:
+    """Unless each has a seed of its own, a later one has its rate of what the earlier ones left."""
+    table = "[[faults]]\nrate = 0.2\nkinds = ['{}']\n{}\n"
+    apart = file_of(tmp_path, table.format("lose", "") + table.format("reset", ""))
+    drawn = Counter(first_draws(read(apart), 5000))
+    together = file_of(tmp_path, table.format("lose", "seed = 1") + table.format("reset", "seed = 1"))
+
+    assert drawn["lose"] == pytest.approx(1000, abs=115)
+    assert drawn["reset"] == pytest.approx(800, abs=105)
+    assert set(first_draws(read(together), 500)) == {None, "lose"}
+
+
+def test_table_may_be_for_one_api(tmp_path: Path) -> None:
+    """A table that names another API is skipped, by chance or by plan."""
+    path = file_of(
+        tmp_path,
+        """
+        [[faults]]
+        api = "zerotrace"
+        route = "POST /v1/create"
+        script = ["lose"]
+
+        [[faults]]
+        api = "dual"
+        rate = 1
+        routes = ["GET /templates"]
+        """,
+    )
+
+    assert draws(read(path), 2) == ["lose", None]
+    assert set(draws(read_faults(path, "dual"), 5, "GET /templates")) - {None}
+
+
 def test_text_that_ends_with_toml_is_a_path(tmp_path: Path) -> None:
     """On a command line, a path is a text."""
     path = file_of(tmp_path, '[[faults]]\nroute = "POST /v1/qr"\nscript = ["lose"]\n')
@@ -170,6 +231,10 @@ def test_text_that_ends_with_toml_is_a_path(tmp_path: Path) -> None:
         ("loose=0.1", "no such fault in the zerotrace sandbox: 'loose'; there are close, reset, .*INTERNAL"),
         ("lose=0.6, reset=0.5", "faults: the rates add up to 1.1, and 1 is all requests"),
         ("lose=0.1, lose=0.2", "faults: lose has two rates; give it one"),
+        ("dula: lose=0.1", "there is no sandbox for 'dula'; there is one for customer_verification, dual"),
+        ("dual: loose=0.1", "no such fault in the dual sandbox: 'loose'; there are close"),
+        ("GET /templates = lose", 'no such route .*; a clause for one API alone begins as in "zerotrace: lose=0.1"$'),
+        ("loose=0.1", 'no such fault .*; a clause for one API alone begins as in "zerotrace: lose=0.1"$'),
         ("lose:2=0.1", "fault 'lose:2': lose takes no seconds"),
         ("INVALID_REQUEST#9=0.1", "no such fault in the zerotrace sandbox: INVALID_REQUEST#9; it has 2 examples"),
         ("POST /v1/create = loose", "no such fault in the zerotrace sandbox: 'loose'"),
@@ -233,6 +298,7 @@ def test_mistake_in_a_file_is_one_clear_line(tmp_path: Path, text: str, complain
         ("rate = 0.3\nkinds = {loose = 1}", "faults 2: no such fault in the zerotrace sandbox: 'loose'; there are close"),
         ("rate = 0.3\nroutes = ['POST /v1/crate']", "faults 2: no such route in the zerotrace sandbox: 'POST /v1/crate'; there are POST"),
         ("route = 'POST /v1/crate'\nscript = []", "faults 2: no such route in the zerotrace sandbox: 'POST /v1/crate'; there are POST"),
+        ("api = 'dual'\nroute = 'POST /v1/create'\nscript = []", "faults 2: no such route in the dual sandbox: 'POST /v1/create'; there are"),
         ("route = 'v1/create'\nscript = []", 'faults 2: a route is written "METHOD /path"'),
         ("route = 'POST /v1/qr'\nscript = ['loose']", "faults 2: no such fault in the zerotrace sandbox: 'loose'; there are close"),
     ],
@@ -251,6 +317,22 @@ def test_file_that_is_no_toml_is_a_value_error(tmp_path: Path) -> None:
     """The line names the file, and the place in it."""
     with pytest.raises(ValueError, match=r"faults\.toml: .*\(at line 2, column 8\)$"):
         read(file_of(tmp_path, "[[faults]]\nrate = ?\n"))
+
+
+def test_what_another_api_has_is_told_how_to_be_kept_apart(tmp_path: Path) -> None:
+    """A table without a name is for all; the line ends with the way to say that it is for one."""
+    with pytest.raises(
+        ValueError, match=r'no such route .*; a table for one API alone says so, as in api = "zerotrace"$'
+    ):
+        read(file_of(tmp_path, "[[faults]]\nrate = 1\nroutes = ['GET /templates']\n"))
+    with pytest.raises(ValueError, match="faults 1: there is no sandbox for 'dula'; there is one for"):
+        read(file_of(tmp_path, "[[faults]]\nrate = 1\napi = 'dula'\n"))
+
+
+def test_file_that_is_nested_too_deeply_is_a_value_error(tmp_path: Path) -> None:
+    """However deep it is, the answer is one line that names the file."""
+    with pytest.raises(ValueError, match=r"faults\.toml: it is nested too deeply to be a file of faults$"):
+        read(file_of(tmp_path, f"x = {'[' * 10_000}"))
 
 
 def test_file_that_is_no_utf_8_is_a_value_error(tmp_path: Path) -> None:
