@@ -13,7 +13,9 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from .masking import one_line
+import httpx
+
+from .masking import one_line, secrets_of, without
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,11 +71,25 @@ def of_har(raw: bytes) -> Iterator[Captured]:
                     "method": str(request["method"]).upper(),
                     "path": urlsplit(str(request["url"])).path or "/",
                     "request_headers": _named(request.get("headers", ())),
-                    **worded(_content(response.get("content", {}))),
+                    **worded(_without_secrets(request, _content(response.get("content", {})))),
                 }
                 yield Captured(given, _document(str((request.get("postData") or {}).get("text") or "")))
     except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
         raise ValueError(f"this is no HAR file: {_about(error)}") from None
+
+
+def _without_secrets(request: Any, text: str | None) -> str | None:
+    """Take out of a reply what its request carried that nobody else may read: a server may say it back."""
+    if text is None:
+        return None
+    sent = str((request.get("postData") or {}).get("text") or "").encode()
+    try:
+        asked = httpx.Request(
+            str(request["method"]), str(request["url"]), headers=_named(request.get("headers", ()))
+        )
+    except httpx.InvalidURL:
+        return text
+    return without(text, secrets_of(asked, sent))
 
 
 def of_raw(raw: bytes, *, method: str = "GET", path: str = "/") -> Captured:

@@ -91,8 +91,7 @@ def drive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each step t
                 told = _read(step, clock)
             elif isinstance(step, Discard):
                 held = None
-                with suppress(Exception):
-                    step.response.stream.close()  # type: ignore[union-attr]  # sync by its transport
+                close(step.response)
                 told = Told(clock.monotonic())
             elif isinstance(step, Sleep):
                 clock.sleep(step.seconds)
@@ -111,7 +110,13 @@ def drive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each step t
         if bound is not None:
             UNTIL.reset(bound)
         if held is not None:
-            held.stream.close()  # type: ignore[union-attr]  # sync by its transport
+            close(held)
+
+
+def close(response: httpx.Response) -> None:
+    """Give a response's connection back, whatever happens."""
+    with suppress(Exception):
+        response.stream.close()  # type: ignore[union-attr]  # sync by its transport
 
 
 def _read(step: Read, clock: Clock) -> Told:
@@ -195,7 +200,7 @@ async def adrive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each
                 told = await _aread(step, clock)
             elif isinstance(step, Discard):
                 held = None
-                await _aclose(step.response)
+                await aclose(step.response)
                 told = Told(clock.monotonic())
             elif isinstance(step, Sleep):
                 await clock.asleep(step.seconds)
@@ -214,10 +219,11 @@ async def adrive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each
         if bound is not None:
             UNTIL.reset(bound)
         if held is not None:
-            await _aclose(held)
+            await aclose(held)
 
 
-async def _aclose(response: httpx.Response) -> None:
+async def aclose(response: httpx.Response) -> None:
+    """Give a response's connection back, whatever happens."""
     import anyio  # noqa: PLC0415 - only a call that fails pays for it
 
     # A cancelled task must still give its connection back.

@@ -132,6 +132,9 @@ class _Report:
                 inside.enter_context(listener.function(CallEvent(**self._about)))
             except Exception as error:  # noqa: BLE001 - the law of this file
                 listener.fail(error)
+            except BaseException as interruption:  # a Ctrl-C: those that were entered are left
+                self._around.__exit__(type(interruption), interruption, interruption.__traceback__)
+                raise
             else:
                 self._around.push(partial(_leave, listener, inside))
         return self

@@ -9,6 +9,7 @@ secret of the request is in what it tells.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ._compile import statuses
+from ._flow.attempt import deadline_seconds
 from ._flow.classify import Reading, classify
 from ._flow.rulebook import Pointer, Routes, parse
 from ._flow.wait import Wait, next_wait
@@ -88,8 +90,8 @@ class Explanation:
 
     @property
     def retried(self) -> bool:
-        """Tell whether the request is sent again."""
-        return bool(self.steps)
+        """Tell whether the request may be sent again."""
+        return self.sends != 1
 
 
 def explain(
@@ -106,11 +108,12 @@ def explain(
     `now` is the epoch second of the reply, for points in time that it names without a Date of its own; the present one, unless given.
 
     Raises:
-        ValueError: `given` is no such table (pydantic's ValidationError), no request can be made of it, it has a key that the policy
+        ValueError: the deadline is no number above 0, `given` is no such table (pydantic's ValidationError), no request can be made of it, it has a key that the policy
             forbids, or the policy would have it sent for ever.
     """
     given = _placed(given if isinstance(given, Given) else Given.model_validate(dict(given)))
     start = time.time() if now is None else now
+    deadline = deadline_seconds(deadline)
     asked = _Asked(policy, given)
     if asked.succeeds:
         return asked.success()
@@ -119,6 +122,8 @@ def explain(
     except AssertionError as endless:
         raise ValueError(str(endless)) from None
     outcome = longest.outcome
+    if outcome.reason == "success":  # a rule speaks of it, and the client does not read such a body
+        return dataclasses.replace(asked.success(), verdict=outcome.attempts[0].verdict)
     return Explanation(
         api=policy.api,
         method=asked.method,
@@ -257,7 +262,7 @@ class _Asked:
             case "wait_too_long":
                 return self._too_long(outcome.verdict.retry_after)
             case "deadline":
-                return "the next wait would not be over before the deadline"
+                return "the next wait may not be over before the deadline"
             case _:
                 return ""
 

@@ -16,7 +16,7 @@ import httpx
 
 from . import _log
 from ._deadline import Shrinking
-from ._drive import adrive, drive
+from ._drive import aclose, adrive, close, drive
 from ._flow import Told, flow
 from ._flow.attempt import AUTH, FAILED, HOP, OPTIONS, Call, arrive, begin, check_options, deadline_seconds
 from ._httpx import HOST, AsyncWatched, Watched, bound_reads
@@ -233,16 +233,22 @@ class ResilientTransport(httpx.BaseTransport):
                     core.let_through(call, response)
                     return response if type(response.stream) is BYTES else self._watched(call, response)
                 opening = core.told(response, None)
-        with call.reporter or UNOBSERVED:
-            settled = drive(
-                flow(call, opening),
-                inner.handle_request,
-                self.handle_request,
-                core.clock,
-                call.until,
-                response,
-            )
-            return self._watched(call, core.finish(call, request, settled))
+        settled: httpx.Response | None = None
+        try:
+            with call.reporter or UNOBSERVED:
+                settled = drive(
+                    flow(call, opening),
+                    inner.handle_request,
+                    self.handle_request,
+                    core.clock,
+                    call.until,
+                    response,
+                )
+                return self._watched(call, core.finish(call, request, settled))
+        except BaseException:  # an observer was interrupted while it was left: nobody else has the response
+            if settled is not None:
+                close(settled)
+            raise
 
     def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
         if type(response.stream) is not BYTES:
@@ -315,16 +321,22 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
                     core.let_through(call, response)
                     return response if type(response.stream) is BYTES else self._watched(call, response)
                 opening = core.told(response, None)
-        with call.reporter or UNOBSERVED:
-            settled = await adrive(
-                flow(call, opening),
-                inner.handle_async_request,
-                self.handle_async_request,
-                core.clock,
-                call.until,
-                response,
-            )
-            return self._watched(call, core.finish(call, request, settled))
+        settled: httpx.Response | None = None
+        try:
+            with call.reporter or UNOBSERVED:
+                settled = await adrive(
+                    flow(call, opening),
+                    inner.handle_async_request,
+                    self.handle_async_request,
+                    core.clock,
+                    call.until,
+                    response,
+                )
+                return self._watched(call, core.finish(call, request, settled))
+        except BaseException:  # an observer was interrupted while it was left: nobody else has the response
+            if settled is not None:
+                await aclose(settled)
+            raise
 
     def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
         if type(response.stream) is not BYTES:

@@ -219,3 +219,24 @@ def test_what_is_not_ascii_becomes_a_question_mark() -> None:
 def test_a_body_is_json_where_it_can_be_read_as_that(text: str | None, expected: dict[str, Any]) -> None:
     """And a text otherwise."""
     assert worded(text) == expected
+
+
+def test_a_secret_that_the_server_says_back_is_taken_out() -> None:
+    """What the request carried in its URL, its headers or its body is not in the reply that is explained."""
+    entry = {
+        "request": {
+            "method": "POST",
+            "url": "https://user:pass-word-1@api.test/y?api_key=query-key-2",
+            "headers": [{"name": "Authorization", "value": "Bearer head-token-3"}],
+            "postData": {"text": '{"password": "body-word-4"}'},
+        },
+        "response": {
+            "status": 429,
+            "headers": [],
+            "content": {"text": '{"msg": "pass-word-1 query-key-2 head-token-3 body-word-4"}'},
+        },
+    }
+
+    (captured,) = of_har(json.dumps({"log": {"entries": [entry]}}))
+
+    assert captured.given["json"] == {"msg": "*** *** *** ***"}

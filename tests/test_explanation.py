@@ -195,7 +195,7 @@ def test_a_deadline_cuts_the_steps() -> None:
     said = explain(load_policy("default"), {"status": 429, "headers": {"Retry-After": "7"}}, deadline=20)
 
     assert (len(said.steps), said.reason) == (2, "deadline")
-    assert said.because == "the next wait would not be over before the deadline"
+    assert said.because == "the next wait may not be over before the deadline"
 
 
 def test_no_wait_is_longer_than_the_deadline() -> None:
