@@ -45,6 +45,11 @@ Kind = Literal[
     "waits-for-code",
 ]
 
+_NO_CODE = (
+    "it asks for a code, and [envelope] does not say where a code is",
+    'say it, as a JSON pointer: [envelope] code = "/error/code"',
+)
+
 A_DAY = 86_400.0  # seconds: no caller waits for longer
 A_THOUSAND = 1_000  # retries: an end for a rule that has none, where its seconds are more
 
@@ -124,7 +129,16 @@ def _of_matching(policy: Policy) -> Iterator[Finding]:
             yield _unreachable(replies, rule.name, tables, inherited=inherited)
         else:
             for asked, cells in zip(tables, lost, strict=True):
-                yield from _overlaps(replies, asked, cells, inherited=inherited)
+                if asked.codes:
+                    yield from _overlaps(replies, asked, cells, inherited=inherited)
+                else:
+                    yield Finding(
+                        "overlaps",
+                        "note" if inherited else "warning",
+                        rule.name,
+                        f"one of its tables never matches: {_NO_CODE[0]}",
+                        _NO_CODE[1],
+                    )
         if not inherited and any(asked.any_status and not _conditions(asked) for asked in tables):
             yield Finding(
                 "empty-rule",
@@ -171,8 +185,7 @@ def _unreachable(replies: Replies, name: str, tables: Sequence[Asked], *, inheri
                 f'if that is meant, name the rule that takes its place "{name}": it then replaces this one'
             )
     elif tables and not any(asked.codes for asked in tables):
-        message = "never matches: it asks for a code, and [envelope] does not say where a code is"
-        remedy = 'say it, as a JSON pointer: [envelope] code = "/error/code"'
+        message, remedy = f"never matches: {_NO_CODE[0]}", _NO_CODE[1]
     else:
         message = "never matches: no reply can be all that it asks for"
         remedy = "look for an empty list in its `when`, and for a header that must both be there and not"

@@ -206,9 +206,16 @@ class Reporter(_Report):
         for listeners, event in self._events(tell):
             for listener in listeners:
                 try:
-                    listener.function(event)
+                    _refuse_to_wait(listener.function(event))
                 except Exception as error:  # noqa: BLE001 - the law of this file
                     listener.fail(error)
+
+
+def _refuse_to_wait(answer: Any) -> None:
+    """Raise TypeError for what is to be awaited: a method may be async without looking so when the client is made."""
+    if inspect.isawaitable(answer):
+        getattr(answer, "close", bool)()  # a coroutine that is dropped would warn
+        raise TypeError("it gives something to be awaited, and a sync client cannot")
 
 
 class AsyncReporter(_Report):

@@ -220,6 +220,9 @@ def _tell(paper: Console, said: Explanation) -> None:
 
 
 def _then(said: Explanation) -> str:
+    if not said.steps and said.retried:
+        more = "again" if said.sends is None else f"up to {said.sends - 1} times"
+        return f"the reply goes to the caller; sent {more} where the waits are drawn short"
     if not said.steps:
         return "the reply goes to the caller"
     retries = len(said.steps)

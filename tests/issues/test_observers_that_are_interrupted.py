@@ -79,3 +79,24 @@ def test_an_interruption_on_leaving_gives_the_connection_back() -> None:
         with pytest.raises(KeyboardInterrupt):
             client.get(server.url)
         assert client.get(server.url).text == "two"
+
+
+def test_an_observer_that_must_be_awaited_is_told_of_by_the_log_in_a_sync_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What gives a coroutine although it is no coroutine function is not dropped in silence."""
+
+    class Sender:
+        async def _send(self) -> None:
+            raise AssertionError("nobody awaits it")
+
+        def on_success(self, event: Any) -> Any:
+            """Give what should be awaited."""
+            del event
+            return self._send()
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200))
+    with ResilientClient(transport=transport, observers=[Sender()]) as client:
+        assert client.get("https://api.test/").is_success
+
+    assert "a sync client cannot" in caplog.text

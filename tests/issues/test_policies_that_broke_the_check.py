@@ -40,3 +40,14 @@ def test_a_file_that_is_nested_too_deeply_is_a_policy_error(tmp_path: Path) -> N
 
     with pytest.raises(PolicyError, match=r"deep\.toml: nested too deeply"):
         load_policy(path)
+
+
+def test_a_table_that_asks_for_a_code_where_none_is_known_is_a_finding() -> None:
+    """The rule's other table matches; of this one the check says why it never does."""
+    policy = Policy.model_validate(
+        {"api": "acme", "rules": [{"name": "DOWN", "when": [{"status": 500}, {"code": 5}]}]}
+    )
+
+    (finding,) = (each for each in policy.lint() if each.code == "overlaps")
+
+    assert "[envelope] does not say where a code is" in finding.message
