@@ -40,7 +40,6 @@ _NAME = "resilient_client"
 _SCHEMA = "https://opentelemetry.io/schemas/1.23.1"  # the first in which those of HTTP are stable
 _KNOWN_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 _WAITS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)  # seconds: bounds of the histogram's buckets
-_HERE = context.create_key("resilient_client.call")
 _SENT = "resilience.sent"  # the request extension in which the hook counts
 
 
@@ -91,6 +90,8 @@ class OpenTelemetryObserver:
             explicit_bucket_boundaries_advisory=_WAITS,
         )
 
+        self._key = context.create_key("resilient_client.call")  # of its own: another one may observe as well
+
     @contextmanager
     def around(self, event: CallEvent, /) -> Iterator[None]:
         """Make the call's span, and make it current."""
@@ -108,7 +109,7 @@ class OpenTelemetryObserver:
         name = f"{'HTTP' if method == '_OTHER' else method} {event.api}"
         span = self._tracer.start_span(name, attributes=attributes)
         here = _Here(span)
-        token = context.attach(context.set_value(_HERE, here, trace.set_span_in_context(span)))
+        token = context.attach(context.set_value(self._key, here, trace.set_span_in_context(span)))
         try:
             yield
         except BaseException as error:  # a cancellation, too, ends a call
@@ -134,7 +135,7 @@ class OpenTelemetryObserver:
         attributes = {**_dimensions(event), "resilient_client.rule": event.rule}
         self._retries.add(1, attributes)
         self._waits.record(event.wait, attributes)
-        _here().span.add_event(
+        self._here().span.add_event(
             "resilient_client.retry",
             {
                 "resilient_client.rule": event.rule,
@@ -147,19 +148,34 @@ class OpenTelemetryObserver:
 
     def on_success(self, event: SuccessEvent, /) -> None:
         """Say on the span what the call came to."""
-        _conclude(event.outcome)
+        self._conclude(event.outcome)
 
     def on_give_up(self, event: GiveUpEvent, /) -> None:
         """Count the call, and say on the span what it came to."""
         why = {"resilient_client.reason": event.reason, "resilient_client.rule": event.rule}
         self._give_ups.add(1, {**_dimensions(event), **why})
-        span = _conclude(event.outcome)
+        span = self._conclude(event.outcome)
         span.set_attribute("resilient_client.rule", event.rule)
         if event.error is not None:
             span.set_attribute("error.type", type(event.error).__qualname__)
         else:
             span.set_attribute("error.type", _error_type(event.outcome.attempts[-1]))
         span.set_status(trace.StatusCode.ERROR, f"{event.rule}: {event.reason}")
+
+    def _here(self) -> _Here:
+        # Not the current span, for another observer may have put its own inside.
+        here = context.get_value(self._key)
+        return here if isinstance(here, _Here) else _Here(trace.INVALID_SPAN)
+
+    def _conclude(self, outcome: Outcome) -> trace.Span:
+        here = self._here()
+        span, here.concluded = here.span, True
+        if outcome.verdict.status is not None:
+            span.set_attribute("http.response.status_code", outcome.verdict.status)
+        span.set_attribute("resilient_client.attempts", len(outcome.attempts))
+        span.set_attribute("resilient_client.maybe_applied", outcome.maybe_applied)
+        span.set_attribute("resilient_client.reason", outcome.reason)
+        return span
 
 
 class _Here:
@@ -168,23 +184,6 @@ class _Here:
     def __init__(self, span: trace.Span) -> None:
         self.span = span
         self.concluded = False  # it says what the call came to
-
-
-def _here() -> _Here:
-    # Not the current span, for another observer may have put its own inside.
-    here = context.get_value(_HERE)
-    return here if isinstance(here, _Here) else _Here(trace.INVALID_SPAN)
-
-
-def _conclude(outcome: Outcome) -> trace.Span:
-    here = _here()
-    span, here.concluded = here.span, True
-    if outcome.verdict.status is not None:
-        span.set_attribute("http.response.status_code", outcome.verdict.status)
-    span.set_attribute("resilient_client.attempts", len(outcome.attempts))
-    span.set_attribute("resilient_client.maybe_applied", outcome.maybe_applied)
-    span.set_attribute("resilient_client.reason", outcome.reason)
-    return span
 
 
 def _method(event: CallEvent) -> str:

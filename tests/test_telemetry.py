@@ -760,3 +760,20 @@ def test_without_an_sdk_it_does_nothing(run: Run) -> None:
     ended = run(None, in_turn(answer(503), answer(404)), client={"observers": [OpenTelemetryObserver()]})
 
     assert ended.attempts == 2
+
+
+def test_two_observers_have_a_span_each_that_is_told_the_whole() -> None:
+    """Two providers on one client: neither writes on the other's span."""
+    both = [Telemetry(), Telemetry()]
+    transport = httpx.MockTransport(lambda _: error_response("zerotrace", "NOT_FOUND"))
+    observers = [each.observer for each in both]
+    with ResilientClient(
+        "zerotrace", transport=transport, clock=VirtualClock(), observers=observers
+    ) as client:
+        client.get(f"{BASE}/v1/order")
+
+    for telemetry_of_one in both:
+        (span,) = telemetry_of_one.spans
+        assert span.attributes is not None
+        assert span.attributes["resilient_client.reason"] == "not_retryable"
+        assert span.status.status_code is StatusCode.ERROR
