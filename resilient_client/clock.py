@@ -47,12 +47,20 @@ SYSTEM: Clock = SystemClock()
 
 _ClockT = TypeVar("_ClockT", bound=Clock)
 
-_in_use: list[Clock] = [SYSTEM]  # the innermost last
+
+class _InUse:
+    """One block's use of a clock: equal to itself alone, also where two blocks use the same clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+
+_in_use = [_InUse(SYSTEM)]  # the innermost last
 
 
 def default_clock() -> Clock:
     """Give the clock of a client, transport or sandbox made without one: the system's, or that of `use_clock`."""
-    return _in_use[-1]
+    return _in_use[-1].clock
 
 
 @contextmanager
@@ -60,10 +68,12 @@ def use_clock(clock: _ClockT) -> Iterator[_ClockT]:
     """Let every client, transport and sandbox that is made meanwhile, and names no clock, go by this one.
 
     It holds for the whole process, threads and tasks included, and nests: the inner clock has its way until its block
-    ends. What was made before keeps the clock that it has, and what is made meanwhile keeps this one.
+    ends. Where blocks overlap without nesting, each takes out its own clock. What was made before keeps the clock that it
+    has, and what is made meanwhile keeps this one.
     """
-    _in_use.append(clock)
+    mine = _InUse(clock)
+    _in_use.append(mine)
     try:
         yield clock
     finally:
-        _in_use.pop()
+        _in_use.remove(mine)

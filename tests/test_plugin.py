@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -94,6 +95,37 @@ def test_pytest_finds_the_plugin_by_its_entry_point() -> None:
 
     assert EntryPoint(name, value, "pytest11").load() is import_module(PLUGIN)
     assert name == "resilient_client"
+
+
+def test_an_older_pytest_is_left_alone(tmp_path: Path) -> None:
+    """The plugin is imported, has no hooks, and only the tests that want its fixtures fail, with the reason."""
+    (tmp_path / "test_old.py").write_text(
+        "def test_plain(): pass\ndef test_clock(virtual_clock): pass\ndef test_mock(api_mock): pass\n",
+        encoding="utf-8",
+    )
+    code = (
+        "import pytest\n"
+        "pytest.version_tuple, hookimpl, pytest.hookimpl = (7, 4, 4), pytest.hookimpl, None\n"
+        "del pytest.StashKey\n"
+        f"import {PLUGIN} as plugin\n"
+        "pytest.hookimpl = hookimpl  # pytest loads its own plugins by it\n"
+        "print([name for name in vars(plugin) if name.startswith('pytest_')])\n"
+        f"pytest.main(['-p', '{PLUGIN}', '-p', 'no:cacheprovider', 'test_old.py'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert done.stdout.startswith("[]\n")
+    assert "resilient_client's fixtures need pytest 8 or later" in done.stdout
+    assert "1 passed" in done.stdout.splitlines()[-1]
+    assert "2 errors" in done.stdout.splitlines()[-1]
 
 
 def test_the_fixtures_are_listed_with_what_they_give(inner: Inner) -> None:
@@ -211,6 +243,34 @@ def test_a_test_may_put_a_clock_of_its_own_in_place(inner: Inner) -> None:
     result.assert_outcomes(passed=1)
 
 
+def test_a_fixture_of_the_same_name_is_left_alone(inner: Inner) -> None:
+    """A project may call something else so: time stays real and no mock is refused, until a fixture of ours is used."""
+    result = inner("""
+        @pytest.fixture
+        def virtual_clock():
+            return "a stranger's"
+
+        def test_stranger(virtual_clock):
+            assert virtual_clock == "a stranger's"
+            assert default_clock() is SYSTEM
+            with respx.mock(using="httpx"):
+                pass
+
+        def test_both(api_mock):
+            assert default_clock() is not SYSTEM
+
+        class TestBuiltOnOurs:
+            @pytest.fixture
+            def api_mock(self, api_mock):
+                return api_mock
+
+            def test_on_the_way(self, api_mock):
+                assert default_clock() is not SYSTEM
+    """)
+
+    result.assert_outcomes(passed=3)
+
+
 def test_a_test_that_is_run_again_has_a_new_clock(inner: Inner, pytester: pytest.Pytester) -> None:
     """Plugins that repeat a test find nothing of its first run."""
     pytester.makeconftest("""
@@ -312,6 +372,9 @@ def test_a_client_that_does_not_retry_fails(inner: Inner) -> None:
         ]
     )
     result.stdout.no_fnmatch_line("*plugin.py*")
+    result.stdout.no_fnmatch_line("*_hooks.py*")
+    result.stdout.no_fnmatch_line("*During handling*")
+    assert result.stdout.str().count("api_mock: it did not go as planned\n") == 1
 
 
 def test_a_client_that_retries_too_often_fails(inner: Inner) -> None:

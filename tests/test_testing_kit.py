@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -175,6 +176,21 @@ def test_clocks_in_use_nest() -> None:
             raise LookupError
         assert default_clock() is outer
     assert isinstance(default_clock(), SystemClock)
+
+
+def test_clocks_in_use_may_overlap() -> None:
+    """Each block takes out its own entry, also where another began later and goes on, or has the same clock."""
+    first, second = VirtualClock(), VirtualClock()
+    one, other, again = use_clock(first), use_clock(second), use_clock(first)
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert default_clock() is second
+    again.__enter__()
+    other.__exit__(None, None, None)
+    assert default_clock() is first
+    again.__exit__(None, None, None)
+    assert default_clock() is SYSTEM
 
 
 def test_threads_see_the_clock_in_use(clock: VirtualClock) -> None:
@@ -518,6 +534,8 @@ def test_a_reply_can_be_planned_several_times_and_for_ever() -> None:
         ("/v1/create", ["/v1/create", "/api/v1/create"], ["/v1/create/2", "/v1", "/v2/create"]),
         ("/orders/{id}", ["/orders/7", "/api/orders/8"], ["/orders", "/orders/7/items"]),
         ("/files/**", ["/files/a/b", "/api/files/a"], ["/v1/file/a"]),
+        ("/", ["/", ""], ["/a", "/a/b"]),
+        ("/{id}", ["/7", "/7/"], ["/", "/a/7"]),
     ],
 )
 def test_a_route_is_written_as_policies_write_it(path: str, fits: list[str], fits_not: list[str]) -> None:
@@ -547,6 +565,19 @@ def test_a_base_url_binds_routes_to_a_host() -> None:
         "https://other.example/api/v1/codes": False,
     }
     assert {url: route.fits(httpx.Request("GET", url)) for url in urls} == urls
+
+
+@pytest.mark.parametrize(
+    ("path", "fits", "fits_not"),
+    [("/", "https://0trace.io/api/", "/v1/codes"), ("/{id}", "https://0trace.io/api/7", "/orders/7")],
+)
+def test_a_path_without_a_name_is_the_whole_path_below_the_base(path: str, fits: str, fits_not: str) -> None:
+    """The root of an API is not all of it."""
+    route = ApiMock()("zerotrace", BASE).get(path)
+
+    assert route.fits(httpx.Request("GET", fits))
+    assert not route.fits(httpx.Request("GET", f"{BASE}{fits_not}"))
+    assert not route.fits(httpx.Request("GET", f"https://0trace.io/other{path}"))
 
 
 def test_policies_share_one_router() -> None:
@@ -630,6 +661,24 @@ def test_a_plan_that_cannot_be_is_refused(slip: Callable[[ApiMock], Any], told: 
     """Each slip of a test's is told where it is made."""
     with pytest.raises(ValueError, match=told):
         slip(ApiMock())
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [
+        lambda route: route.returns(json=object()),
+        lambda route: route.always_returns(json=object()),
+        lambda route: route.raises(httpx.HTTPStatusError),
+        lambda route: route.always_raises(httpx.HTTPStatusError),
+    ],
+)
+def test_a_reply_that_cannot_be_made_is_told_at_once(slip: Callable[[Any], Any]) -> None:
+    """Where it is planned: where the request comes, the code under test could swallow it."""
+    route = ApiMock()("zerotrace").get("/x")
+
+    with pytest.raises(TypeError):
+        slip(route)
+    assert route.left_over() == ["GET /x (zerotrace) was never called; planned and not used: nothing"]
 
 
 def test_the_words_of_an_error_are_those_of_error_response() -> None:
@@ -797,6 +846,35 @@ def test_another_router_may_answer_what_this_one_does_not_know() -> None:
             other.get("https://api.example/").respond(text="other")
             assert plain.get("https://api.example/").text == "other"
             assert plain.get(f"{BASE}/v1/codes").text == "planned"
+
+
+@pytest.mark.parametrize("backend", [None, *BACKENDS])
+@pytest.mark.parametrize("other", [ApiMock, respx.mock])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_no_router_knows_is_remembered(
+    backend: str | None, other: Callable[[], Any], *, is_first: bool
+) -> None:
+    """Neither leaves it to the other, whichever is asked first; it is told once."""
+    mock = ApiMock()
+
+    async def ask() -> None:
+        async with httpx.AsyncClient() as plain:
+            with pytest.raises(AssertionError):
+                await plain.get("https://api.example/")
+
+    with ExitStack() as stack:
+        for each in (mock, other()) if is_first else (other(), mock):
+            each.start()
+            stack.callback(each.stop)
+        if backend is None:
+            with pytest.raises(AssertionError):
+                httpx.get("https://api.example/")
+        else:
+            anyio.run(ask, backend=backend)
+
+    with pytest.raises(AssertionError) as failed:
+        mock.assert_all_called()
+    assert str(failed.value).count("no route for GET https://api.example/") == 1
 
 
 def test_a_loopback_server_can_be_let_through() -> None:

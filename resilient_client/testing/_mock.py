@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -56,9 +56,10 @@ class ApiMock:
     """
 
     def __init__(self) -> None:
-        self._router = _Router(self._answer)
+        self._router = _Router(self._answer, self._remember)
         self._routes: list[MockedRoute] = []
         self._surprises: list[AssertionError] = []
+        self._unknown: list[httpx.Request] = []
         self._lock = threading.Lock()
         self._active = ExitStack()
 
@@ -140,11 +141,18 @@ class ApiMock:
                 if not fitting:
                     raise _unknown(request, self._routes)
                 return fitting[0].answer(request)
+            except AllMockedAssertionError:
+                raise  # another router may have a route: the router asks them, and has it remembered
             except AssertionError as surprise:
-                # Where there is no route here, another router may have one.
-                if self._router.is_alone or not isinstance(surprise, AllMockedAssertionError):
-                    self._surprises.append(surprise)
+                self._surprises.append(surprise)
                 raise
+
+    def _remember(self, request: httpx.Request, surprise: AssertionError) -> None:
+        """Remember a request that no router knows, once: several routers may pass it round."""
+        with self._lock:
+            if not any(known is request for known in self._unknown):
+                self._unknown.append(request)
+                self._surprises.append(surprise)
 
     def __repr__(self) -> str:
         return f"ApiMock({', '.join(map(str, self._routes))})"
@@ -164,7 +172,8 @@ class MockedApi:
     def request(self, method: str, path: str) -> MockedRoute:
         """Give the route of a method and a path, written as policies write it: `/orders/{id}`, `/files/**`.
 
-        It fits whatever ends with that path. Asked for twice, it is the same route: what is planned then is added.
+        It fits whatever ends with that path; one that names no segment, `/` or `/{id}`, fits the whole path alone,
+        below the base URL where there is one. Asked for twice, it is the same route: what is planned then is added.
 
         Raises:
             ValueError: the path does not begin with a slash.
@@ -216,7 +225,10 @@ class MockedRoute:
         self._asserts_all_called = api.asserts_all_called
         self._base = base
         self._name = f"{method} {path}"
-        self._routes = Routes([f"{method} {'' if base is None else base.path}{path}"])
+        whole = f"{'' if base is None else base.path}{path}"
+        self._routes = Routes([f"{method} {whole}"])
+        # Any path ends with "/", and any but that with "/{id}".
+        self._size = len(_segments(whole)) if all(map(_is_placeholder, _segments(path))) else None
         self._plan: list[_Planned] = []
 
     @property
@@ -307,7 +319,8 @@ class MockedRoute:
         """Tell whether a request is for this route."""
         base, url = self._base, request.url
         here = base is None or (base.scheme, base.host, base.port) == (url.scheme, url.host, url.port)
-        return here and self._routes.match(request.method, url.path)
+        sized = self._size is None or self._size == len(_segments(url.path))
+        return here and sized and self._routes.match(request.method, url.path)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         """Answer with what is planned next.
@@ -352,20 +365,51 @@ class MockedRoute:
 class _Router(respx.MockRouter):
     """A router that asks one function, instead of routes of its own."""
 
-    def __init__(self, answer: Callable[[httpx.Request], httpx.Response]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[httpx.Request], httpx.Response],
+        remember: Callable[[httpx.Request, AssertionError], None],
+    ) -> None:
         super().__init__(using="httpcore", assert_all_called=False)
         self._answer = answer
+        self._remember = remember
 
-    @property
-    def is_alone(self) -> bool:
-        """Whether no other router is asked what this one does not know."""
-        return self.Mocker is None or len(self.Mocker.routers) == 1
+    def _later(self) -> list[respx.Router]:
+        """List the routers that respx asks after this one: those before it did not know the request."""
+        routers = [] if self.Mocker is None else list(self.Mocker.routers)
+        return routers[routers.index(self) + 1 :] if self in routers else []
+
+    # respx does not tell a router whether another one has answered, so this one asks them itself.
 
     def handler(self, request: httpx.Request) -> httpx.Response:
-        return self._answer(request)
+        try:
+            return self._answer(request)
+        except AllMockedAssertionError as error:
+            unknown = error
+        for router in self._later():
+            with suppress(AllMockedAssertionError):
+                return router.handler(request)
+        self._remember(request, unknown)
+        raise unknown
 
     async def async_handler(self, request: httpx.Request) -> httpx.Response:
-        return self._answer(request)
+        try:
+            return self._answer(request)
+        except AllMockedAssertionError as error:
+            unknown = error
+        for router in self._later():
+            with suppress(AllMockedAssertionError):
+                return await router.async_handler(request)
+        self._remember(request, unknown)
+        raise unknown
+
+
+def _segments(path: str) -> list[str]:
+    return [segment for segment in path.split("/") if segment]
+
+
+def _is_placeholder(segment: str) -> bool:
+    return segment.startswith("{") and segment.endswith("}")
 
 
 def _checked(base_url: str | None) -> httpx.URL | None:
@@ -401,13 +445,21 @@ def _failer(policy: Policy, error: str | int, words: Words) -> Callable[[httpx.R
 
 
 def _raiser(error: Exception | type[Exception]) -> Callable[[httpx.Request], httpx.Response]:
-    def fail(_request: httpx.Request) -> httpx.Response:
-        raise error("planned by the test") if isinstance(error, type) else error
+    def made() -> Exception:
+        return error("planned by the test") if isinstance(error, type) else error
 
+    def fail(_request: httpx.Request) -> httpx.Response:
+        raise made()
+
+    made()  # a slip is told here, and not where the request comes
     return fail
 
 
 def _replier(
     status: int, json: Any, text: str | None, headers: Mapping[str, str] | None
 ) -> Callable[[httpx.Request], httpx.Response]:
-    return lambda _request: httpx.Response(status, json=json, text=text, headers=headers)
+    def reply(_request: httpx.Request | None = None) -> httpx.Response:
+        return httpx.Response(status, json=json, text=text, headers=headers)
+
+    reply()  # a slip is told here, and not where the request comes
+    return reply

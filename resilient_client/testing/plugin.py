@@ -1,62 +1,31 @@
 """The pytest plugin: the fixtures `virtual_clock` and `api_mock`, and an option to refuse mocks that go round retries.
 
 pytest loads it by its entry point in every run of whoever has this package installed. Law of this file: it imports
-pytest and the standard library, and what a test asks for only when it asks.
+pytest and the standard library, and what a test asks for only when it asks; and it can be imported under any pytest,
+however old.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
 
     from resilient_client.testing import ApiMock, VirtualClock
 
-REFUSE_BYPASS = "resilient_client_refuse_bypass"
+_IS_SUPPORTED = getattr(pytest, "version_tuple", (0,)) >= (8,)  # pytest 7 was the first to have it
 
-_clock = pytest.StashKey["VirtualClock"]()
-_mock = pytest.StashKey["ApiMock"]()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take `resilient_client_refuse_bypass = true` in the configuration."""
-    parser.addini(
-        REFUSE_BYPASS,
-        'refuse respx.mock(using="httpx") in every test: it goes round all transports, and so round all retries',
-        type="bool",
-        default=False,
+if _IS_SUPPORTED:
+    # pytest finds them by their names here.
+    from ._hooks import (
+        pytest_addoption,  # noqa: F401
+        pytest_configure,  # noqa: F401
+        pytest_fixture_setup,  # noqa: F401
+        pytest_runtest_call,  # noqa: F401
     )
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Refuse it for the whole run, where that was asked for."""
-    if config.getini(REFUSE_BYPASS):
-        from resilient_client.testing import refuse_bypass  # noqa: PLC0415 - the law of this file
-
-        stack = ExitStack()
-        stack.enter_context(refuse_bypass())
-        config.add_cleanup(stack.close)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
-    """Put the virtual clock in place before the first of a test's own fixtures.
-
-    A fixture that makes a client finds it there, in whatever order the test names the two.
-    """
-    wanted = "virtual_clock" in {fixturedef.argname, *request.fixturenames}
-    if wanted and fixturedef.scope == "function" and _clock not in request.node.stash:
-        from resilient_client.testing import VirtualClock, refuse_bypass, use_clock  # noqa: PLC0415 - this file's law
-
-        stack, stash = ExitStack(), request.node.stash
-        request.node.addfinalizer(stack.close)
-        stack.enter_context(refuse_bypass())
-        stash[_clock] = stack.enter_context(use_clock(VirtualClock()))
-        stack.callback(stash.__delitem__, _clock)  # a test that is run again gets a time of its own
 
 
 @pytest.fixture
@@ -68,7 +37,11 @@ def virtual_clock(request: pytest.FixtureRequest) -> VirtualClock:
     fixture of a wider scope, keeps the clock that it has. Meanwhile `respx.mock(using="httpx")` is refused, for
     nothing would be retried under it.
     """
-    clock: VirtualClock = request.node.stash[_clock]  # `pytest_fixture_setup` has put it there
+    if not _IS_SUPPORTED:
+        pytest.fail("resilient_client's fixtures need pytest 8 or later", pytrace=False)
+    from ._hooks import CLOCK  # noqa: PLC0415 - an older pytest cannot import it
+
+    clock: VirtualClock = request.node.stash[CLOCK]  # `pytest_fixture_setup` has put it there
     return clock
 
 
@@ -84,25 +57,10 @@ def api_mock(
     """
     from resilient_client.testing import ApiMock  # noqa: PLC0415 - the law of this file
 
+    from ._hooks import MOCK  # noqa: PLC0415 - an older pytest cannot import it
+
     mock = ApiMock()
     mock.start()
-    request.node.stash[_mock] = mock
+    request.node.stash[MOCK] = mock
     yield mock
     mock.stop()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Judge the plan when the test's function has ended: as a part of the test, which fails and is not in error."""
-    try:
-        result = yield
-    except Exception as error:
-        if _mock in item.stash:
-            item.stash[_mock].note_surprises(error)
-        raise
-    if _mock in item.stash:
-        try:
-            item.stash[_mock].assert_all_called()
-        except AssertionError as error:
-            pytest.fail(str(error), pytrace=False)  # no line of the test's is to blame
-    return result

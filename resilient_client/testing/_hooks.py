@@ -1,0 +1,94 @@
+"""What the pytest plugin does in a run, apart from its fixtures. `plugin.py` imports it where pytest is new enough.
+
+Law of this file: it imports pytest and the standard library, and what a test asks for only when it asks.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from resilient_client.testing import ApiMock, VirtualClock
+
+REFUSE_BYPASS = "resilient_client_refuse_bypass"
+
+CLOCK: pytest.StashKey[VirtualClock] = pytest.StashKey()
+MOCK: pytest.StashKey[ApiMock] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take `resilient_client_refuse_bypass = true` in the configuration."""
+    parser.addini(
+        REFUSE_BYPASS,
+        'refuse respx.mock(using="httpx") in every test: it goes round all transports, and so round all retries',
+        type="bool",
+        default=False,
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse it for the whole run, where that was asked for."""
+    if config.getini(REFUSE_BYPASS):
+        from resilient_client.testing import refuse_bypass  # noqa: PLC0415 - the law of this file
+
+        stack = ExitStack()
+        stack.enter_context(refuse_bypass())
+        config.add_cleanup(stack.close)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    """Put the virtual clock in place before the first of a test's own fixtures.
+
+    A fixture that makes a client finds it there, in whatever order the test names the two. A project's own fixtures
+    that happen to have these names are none of this plugin's business.
+    """
+    if fixturedef.scope != "function" or CLOCK in request.node.stash:
+        return
+    if _is_own(fixturedef) or any(map(_is_own, _winners(request.node))):
+        from resilient_client.testing import VirtualClock, refuse_bypass, use_clock  # noqa: PLC0415 - this file's law
+
+        stack, stash = ExitStack(), request.node.stash
+        request.node.addfinalizer(stack.close)
+        stack.enter_context(refuse_bypass())
+        stash[CLOCK] = stack.enter_context(use_clock(VirtualClock()))
+        stack.callback(stash.__delitem__, CLOCK)  # a test that is run again gets a time of its own
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Judge the plan when the test's function has ended: as a part of the test, which fails and is not in error."""
+    try:
+        result = yield
+    except Exception as error:
+        if MOCK in item.stash:
+            item.stash[MOCK].note_surprises(error)
+        raise
+    failure = None
+    if MOCK in item.stash:
+        try:
+            item.stash[MOCK].assert_all_called()
+        except AssertionError as error:
+            failure = str(error)
+    if failure is not None:  # out here, where it has no context that would be printed as well
+        pytest.fail(failure, pytrace=False)  # no line of the test's is to blame
+    return result
+
+
+def _winners(item: pytest.Item) -> Iterator[pytest.FixtureDef[Any]]:
+    """Give the definitions that the test gets for the plugin's names, as far as it was known when it was collected."""
+    # pytest offers no public way to ask which definition of a fixture wins.
+    info = getattr(item, "_fixtureinfo", None)
+    for name in ("virtual_clock", "api_mock"):
+        definitions = info.name2fixturedefs.get(name) if info else None
+        if definitions:
+            yield definitions[-1]
+
+
+def _is_own(fixturedef: pytest.FixtureDef[Any]) -> bool:
+    return getattr(fixturedef.func, "__module__", None) == f"{__package__}.plugin"
