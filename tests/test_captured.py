@@ -237,6 +237,6 @@ def test_a_secret_that_the_server_says_back_is_taken_out() -> None:
         },
     }
 
-    (captured,) = of_har(json.dumps({"log": {"entries": [entry]}}))
+    (captured,) = of_har(json.dumps({"log": {"entries": [entry]}}).encode())
 
     assert captured.given["json"] == {"msg": "*** *** *** ***"}

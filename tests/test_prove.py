@@ -1,4 +1,4 @@
-"""The proof: it holds for the resilient client under every fault, and it finds out each kind of client that does wrong."""
+"""The proof: it holds for the resilient client under every fault, and it finds out each kind of client that does wrong, or nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,11 @@ from resilient_client.cli import main
 from resilient_client.prove import SUBJECTS, Naive, Resilient, perform
 from resilient_client.prove.books import Books, Told, balance
 from resilient_client.prove.run import Run
-from resilient_client.sandbox import Sandbox, every_fault
+from resilient_client.prove.wire import WRONGS, Wire, inspect
+from resilient_client.sandbox import Sandbox, Seen, every_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from click.testing import Result
 
@@ -35,16 +37,25 @@ PATIENCE = 0.25  # real seconds: a busy machine may trip it, and then the books 
 NOTHING: dict[str, Any] = {
     "confirmed": 0,
     "failed": 0,
+    "unsent": 0,
     "unknown_made": 0,
     "unknown_not_made": 0,
+    "cautious": 0,
     "duplicated": 0,
     "lost": 0,
     "denied": 0,
+    "alarmed": 0,
     "untold": 0,
     "unasked": 0,
+    "two_keys": 0,
+    "unkeyed": 0,
+    "two_bodies": 0,
+    "nonce_twice": 0,
+    "resent": 0,
     "problems": (),
 }
-COLUMNS = [name for name in NOTHING if name not in {"unasked", "problems"}]
+COLUMNS = list(NOTHING)[: list(NOTHING).index("unasked")]
+MUST_BE_NONE = list(NOTHING)[list(NOTHING).index("duplicated") : -1]
 
 
 def books(**what: Any) -> Books:
@@ -82,7 +93,7 @@ def test_the_resilient_client_doubles_nothing_loses_nothing_and_lies_to_nobody(
     status, entry = run(capsys, subject, creates=150, rate=rate, seed=seed)
 
     assert (status, entry["problems"]) == (0, [])
-    assert [entry[name] for name in ("duplicated", "lost", "denied", "untold", "unasked")] == [0] * 5
+    assert [name for name in MUST_BE_NONE if entry[name]] == []
     assert sum(entry[name] for name in COLUMNS) == entry["asked"] == 150
     assert set(entry["faults"]) <= set(every_fault(SUBJECTS[subject].api))
 
@@ -209,24 +220,181 @@ class WithoutOutcome(Resilient):
 
 
 @pytest.mark.parametrize(
-    ("caller", "column"),
+    ("caller", "columns"),
     [
-        (NewKeyForEachAttempt(), "duplicated"),
-        (NeverUncertain(), "denied"),
-        (Boastful(), "lost"),
-        (WithoutOutcome(), "untold"),
+        (NewKeyForEachAttempt(), {"duplicated", "two_keys"}),
+        (NeverUncertain(), {"denied"}),
+        (Boastful(), {"lost"}),
+        (WithoutOutcome(), {"untold"}),
     ],
     ids=["new-key-for-each-attempt", "never-uncertain", "boastful", "without-outcome"],
 )
 def test_a_client_that_does_wrong_fails_the_proof(
-    caller: Caller, column: str, capsys: pytest.CaptureFixture[str]
+    caller: Caller, columns: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each wrong of its own kind is found in its own column, and in no other."""
     status, entry = run(capsys, "zerotrace", caller, creates=60, rate=0.5)
-    wrong = {name for name in ("duplicated", "lost", "denied", "untold", "unasked") if entry[name]}
 
-    assert (status, wrong) == (1, {column})
+    assert (status, {name for name in MUST_BE_NONE if entry[name]}) == (1, columns)
     assert entry["problems"] != []
+
+
+@pytest.mark.parametrize("subject", ["customer_verification", "customer_verification_keyless", "integration"])
+def test_a_new_key_for_each_attempt_is_seen_where_the_server_lets_no_second_one_in(
+    subject: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The vendor's own uniqueness keeps the doubles out; on the wire the wrong shows all the same."""
+    status, entry = run(capsys, subject, NewKeyForEachAttempt(), creates=60, rate=0.5)
+
+    assert (status, entry["duplicated"]) == (1, 0)
+    assert entry["two_keys"] > 0
+
+
+class AsksAgain(Naive):
+    """Three attempts and no key, but honest: after a lost reply it tells that it does not know."""
+
+    def create(self, client: httpx.Client, request: Mapping[str, Any], clock: Clock) -> bool | None:
+        lost = False
+        for _ in range(3):
+            try:
+                response = client.post(**request)
+            except httpx.HTTPError:
+                lost = True
+                continue
+            if response.status_code < 500:
+                return response.is_success or (None if lost else False)
+            lost = True
+        return None
+
+    async def acreate(
+        self, client: httpx.AsyncClient, request: Mapping[str, Any], clock: Clock
+    ) -> bool | None:
+        lost = False
+        for _ in range(3):
+            try:
+                response = await client.post(**request)
+            except httpx.HTTPError:
+                lost = True
+                continue
+            if response.status_code < 500:
+                return response.is_success or (None if lost else False)
+            lost = True
+        return None
+
+
+@pytest.mark.parametrize(
+    ("subject", "columns"),
+    [
+        ("customer_verification", {"unkeyed", "resent"}),
+        ("customer_verification_keyless", {"unkeyed", "resent"}),
+        ("integration", {"resent"}),
+    ],
+)
+def test_a_create_without_a_key_is_not_to_be_sent_again_after_a_lost_reply(
+    subject: str, columns: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where keys are due one has to be there; where there are none, a lost reply is the end, however honest the caller."""
+    status, entry = run(capsys, subject, AsksAgain(), creates=60, rate=0.5)
+    wrong = {name for name in MUST_BE_NONE if entry[name]}
+
+    # It cannot tell a sign-in that failed from a create that did.
+    assert (status, wrong - {"alarmed"}) == (1, columns)
+
+
+# --- runs that prove nothing
+
+
+class Idle(Resilient):
+    """Sends nothing, and tells everybody so."""
+
+    def create(self, client: httpx.Client, request: Mapping[str, Any], clock: Clock) -> bool | None:
+        return False
+
+    async def acreate(
+        self, client: httpx.AsyncClient, request: Mapping[str, Any], clock: Clock
+    ) -> bool | None:
+        return False
+
+
+class Alarmist(Idle):
+    """Sends nothing, and tells everybody that it may have."""
+
+    def create(self, client: httpx.Client, request: Mapping[str, Any], clock: Clock) -> bool | None:
+        return None
+
+    async def acreate(
+        self, client: httpx.AsyncClient, request: Mapping[str, Any], clock: Clock
+    ) -> bool | None:
+        return None
+
+
+class NeverSure(Resilient):
+    """Takes each clear refusal for one that may have been made."""
+
+    def told(self, end: httpx.Response | httpx.HTTPError) -> bool | None:
+        return True if isinstance(end, httpx.Response) and end.is_success else None
+
+
+class Shrugging(Resilient):
+    """Knows nothing of anything."""
+
+    def told(self, end: httpx.Response | httpx.HTTPError) -> bool | None:
+        return None
+
+
+def test_a_run_in_which_no_sign_in_works_proves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where every request meets a fault, the sign-in fails and no create is sent: each caller is told so, and it is no proof."""
+    status, entry = run(capsys, "customer_verification", creates=2, rate=1, seed=1)
+
+    assert (status, entry["unsent"], entry["confirmed"]) == (1, 2, 0)
+    assert entry["problems"] == ["nothing was proved: not one create was confirmed"]
+
+
+def test_a_client_that_sends_nothing_proves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """No double and no loss are no merit of one that has done nothing."""
+    status, entry = run(capsys, "zerotrace", Idle(), creates=10)
+
+    assert (status, entry["unsent"]) == (1, 10)
+    assert entry["problems"] == ["nothing was proved: not one create was confirmed"]
+
+
+def test_whoever_sent_nothing_has_to_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """To tell "it may have been made" of what never left is a wrong of its own."""
+    status, entry = run(capsys, "zerotrace", Alarmist(), creates=10)
+
+    assert (status, entry["alarmed"]) == (1, 10)
+    assert entry["problems"][0].startswith("10 told that it may have been made, and never sent (create-00000")
+
+
+def test_a_client_that_is_never_sure_fails_the_proof(capsys: pytest.CaptureFixture[str]) -> None:
+    """Clear refusals of which all callers are told "maybe" are more than replies that came too late."""
+    status, entry = run(capsys, "zerotrace", NeverSure(), creates=60, rate=0.5)
+
+    assert (status, entry["failed"]) == (1, 0)
+    assert entry["cautious"] > 0
+    [problem] = entry["problems"]
+    assert problem.endswith("told that it may have been made, and only 0 not made, where all was refused")
+
+
+def test_a_client_that_confirms_nothing_proves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever tells everybody "maybe" is never wrong."""
+    status, entry = run(capsys, "zerotrace", Shrugging(), creates=10, rate=0)
+
+    assert (status, entry["unknown_made"]) == (1, 10)
+    assert entry["problems"] == ["nothing was proved: not one create was confirmed"]
+
+
+def test_a_client_that_drops_the_marks_is_found_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without them, nothing could be said of what it sent."""
+
+    class Unmarked(Resilient):
+        def create(self, client: httpx.Client, request: Mapping[str, Any], clock: Clock) -> bool | None:
+            return super().create(client, {**request, "headers": {}}, clock)
+
+    status, entry = run(capsys, "zerotrace", Unmarked(), creates=1, rate=0)
+
+    assert status == 1
+    assert entry["problems"] == ["1 requests without the mark of a create: what was sent for it is not known"]
 
 
 def test_what_nobody_asked_for_fails_the_proof(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,6 +411,7 @@ def test_what_nobody_asked_for_fails_the_proof(capsys: pytest.CaptureFixture[str
     assert entry["problems"] == [
         "1 lost: told made, and the server holds none (create-00000)",
         "1 held by the server, and asked for by nobody (elsewhere)",
+        "nothing was proved: not one create was confirmed",
     ]
 
 
@@ -257,51 +426,201 @@ def test_a_client_that_cannot_be_opened_ends_the_run(capsys: pytest.CaptureFixtu
         run(capsys, "zerotrace", Unopened(), creates=2)
 
 
-# --- the books
+# --- the wire
+
+ROUTE = "POST /v1/create"
+
+
+SEEN: dict[str, Any] = {
+    "method": "POST",
+    "route": ROUTE,
+    "path": "/v1/create",
+    "time": 0.0,
+    "status": 201,
+    "code": None,
+    "fault": None,
+    "call": "a",
+    "idempotency_key": "key",
+    "nonce": None,
+    "body": b"",
+    "size": 0,
+    "digest": "d",
+}
+
+
+def seen(**what: Any) -> Seen:
+    return Seen(**(SEEN | what))
+
+
+def wrongs(*requests: Seen, keyed: bool = True) -> Mapping[str, Sequence[str]]:
+    return inspect(requests, route=ROUTE, asked=["a", "b"], keyed=keyed).wrongs
 
 
 @pytest.mark.parametrize(
-    ("made", "held", "column"),
+    ("first", "second", "names"),
     [
-        (True, 1, "confirmed"),
-        (False, 0, "failed"),
-        (None, 1, "unknown_made"),
-        (None, 0, "unknown_not_made"),
+        ({}, {}, []),
+        ({}, {"idempotency_key": "other"}, ["two_keys"]),
+        ({}, {"idempotency_key": None}, ["two_keys", "unkeyed"]),
+        ({"idempotency_key": None}, {"idempotency_key": None}, ["unkeyed"]),
+        ({}, {"digest": "other"}, ["two_bodies"]),
+        ({"fault": "reset-upload", "status": None, "digest": "none came"}, {}, []),
+        ({"nonce": "n"}, {"nonce": "m"}, []),
+        ({"nonce": "n"}, {"nonce": "n"}, ["nonce_twice"]),
+        ({"status": None}, {}, []),
+        ({"call": "b", "idempotency_key": "other", "digest": "other"}, {}, []),
+        ({"route": "POST /auth/token", "idempotency_key": None, "digest": "other"}, {}, []),
     ],
 )
-def test_what_may_be_is_in_the_books_without_a_problem(*, made: bool | None, held: int, column: str) -> None:
-    """A caller may be told the truth, or that it is not known."""
-    balanced = balance(["a"], [Told("a", made)], {"a": held})
+def test_requests_of_one_create_have_one_key_and_one_body_and_a_nonce_each(
+    first: dict[str, Any], second: dict[str, Any], names: list[str]
+) -> None:
+    """Each wrong has a name; other creates' requests, other routes and uploads that broke off are not compared."""
+    assert wrongs(seen(**first), seen(**second)) == {name: ["a"] for name in names}
 
-    assert balanced == books(**{column: 1})
+
+def test_a_nonce_of_another_create_is_used_up_as_well() -> None:
+    """Both are named."""
+    assert wrongs(seen(nonce="n"), seen(nonce="n", call="b")) == {"nonce_twice": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ({"status": None, "fault": "close"}, ["resent"]),
+        ({"status": None, "fault": "stale"}, ["resent"]),
+        ({"fault": "lose"}, ["resent"]),
+        ({"fault": "truncate"}, ["resent"]),
+        ({"fault": "latency:300"}, ["resent"]),
+        ({"fault": "stale"}, []),
+        ({"fault": "drip"}, []),
+        ({"status": 503, "fault": "html-503"}, []),
+        ({"status": 500, "fault": "SERVER_ERROR"}, []),
+    ],
+)
+def test_what_has_no_key_is_not_sent_again_after_a_lost_reply(what: dict[str, Any], names: list[str]) -> None:
+    """A whole reply may be followed by another attempt, whatever it says: that is for the policy's rules."""
+    plain = seen(idempotency_key=None)
+
+    assert wrongs(replace(plain, **what), plain, keyed=False) == {name: ["a"] for name in names}
+    assert wrongs(plain, replace(plain, **what), keyed=False) == {}
+
+
+@pytest.mark.parametrize(
+    ("what", "unclear"),
+    [
+        ({"worked": True}, True),
+        ({"status": None, "fault": "reset"}, True),
+        ({"status": None, "fault": "reset-upload"}, True),
+        ({"status": 409, "fault": "truncate"}, True),
+        ({"status": 500}, True),
+        ({"status": 429}, False),
+        ({"status": 409, "fault": "stale"}, False),
+        ({"status": 400, "fault": "INVALID_REQUEST#2"}, False),
+    ],
+)
+def test_a_request_is_unclear_where_its_caller_cannot_know(what: dict[str, Any], *, unclear: bool) -> None:
+    """Work done, a reply lost, or an error that says nothing of the work; a whole refusal is clear."""
+    found = inspect([seen(**what)], route=ROUTE, asked=["a", "b"], keyed=True)
+
+    assert found == Wire(sent=frozenset("a"), unclear=frozenset("a" if unclear else ""), wrongs={})
+
+
+# --- the books
+
+
+def wire(**what: Any) -> Wire:
+    return Wire(**({"sent": frozenset("a"), "unclear": frozenset("a"), "wrongs": {}} | what))
+
+
+NOTHING_PROVED = "nothing was proved: not one create was confirmed"
+
+
+@pytest.mark.parametrize(
+    ("made", "held", "seen", "column"),
+    [
+        (False, 0, {"unclear": ()}, "failed"),
+        (False, 0, {}, "failed"),
+        (False, 0, {"sent": ()}, "unsent"),
+        (None, 1, {}, "unknown_made"),
+        (None, 0, {}, "unknown_not_made"),
+    ],
+)
+def test_what_may_be_is_in_the_books_without_a_problem(
+    *, made: bool | None, held: int, seen: dict[str, Any], column: str
+) -> None:
+    """A caller may be told the truth, or that it is not known, beside one whose create is confirmed."""
+    balanced = balance(["a", "b"], [Told("a", made), Told("b", made=True)], {"a": held, "b": 1}, wire(**seen))
+
+    assert balanced == books(**{"asked": 2, "confirmed": 1, column: 1})
     assert balanced.ok
 
 
 @pytest.mark.parametrize(
-    ("made", "held", "column", "problem"),
+    ("made", "held", "seen", "column", "problem"),
     [
-        (True, 2, "duplicated", "1 made more than once (a)"),
-        (None, 2, "duplicated", "1 made more than once (a)"),
-        (False, 2, "duplicated", "1 made more than once (a)"),
-        (True, 0, "lost", "1 lost: told made, and the server holds none (a)"),
-        (False, 1, "denied", "1 lost: told not made, and the server holds one (a)"),
+        (True, 2, {}, "duplicated", "1 made more than once (a)"),
+        (None, 2, {}, "duplicated", "1 made more than once (a)"),
+        (False, 2, {}, "duplicated", "1 made more than once (a)"),
+        (True, 0, {}, "lost", "1 lost: told made, and the server holds none (a)"),
+        (True, 0, {"sent": ()}, "lost", "1 lost: told made, and the server holds none (a)"),
+        (False, 1, {}, "denied", "1 lost: told not made, and the server holds one (a)"),
+        (None, 0, {"sent": ()}, "alarmed", "1 told that it may have been made, and never sent (a)"),
+        (
+            None,
+            0,
+            {"unclear": ()},
+            "cautious",
+            "1 told that it may have been made, and only 0 not made, where all was refused",
+        ),
     ],
 )
-def test_what_must_not_be_is_a_problem(*, made: bool | None, held: int, column: str, problem: str) -> None:
+def test_what_must_not_be_is_a_problem(
+    *, made: bool | None, held: int, seen: dict[str, Any], column: str, problem: str
+) -> None:
     """Two of one is a duplicate whatever its caller was told; what was told and is not so is a loss."""
-    balanced = balance(["a"], [Told("a", made)], {"a": held})
+    balanced = balance(["a"], [Told("a", made)], {"a": held}, wire(**seen))
 
-    assert balanced == books(**{column: 1}, problems=(problem,))
+    assert balanced == books(**{column: 1}, problems=(problem, NOTHING_PROVED))
     assert not balanced.ok
+
+
+def test_one_caution_too_many_is_counted_and_no_problem() -> None:
+    """A clear refusal that came too late for its client cannot be told from caution."""
+    told = [Told("a", None), Told("b", made=False), Told("c", made=True)]
+    balanced = balance(["a", "b", "c"], told, {"c": 1}, wire(sent=frozenset("abc"), unclear=frozenset()))
+
+    assert balanced == books(asked=3, confirmed=1, failed=1, cautious=1)
+
+
+def test_a_proof_needs_half_of_the_creates_sent() -> None:
+    """What one confirmed create says of three is little."""
+    told = [Told("a", made=True), Told("b", made=False), Told("c", made=False)]
+    balanced = balance(["a", "b", "c"], told, {"a": 1}, wire())
+
+    assert balanced.problems == ("nothing was proved: 2 of 3 creates were never sent",)
+    assert balance(["a", "b"], told[:2], {"a": 1}, wire()).ok
+
+
+@pytest.mark.parametrize("name", WRONGS)
+def test_what_is_wrong_on_the_wire_is_a_problem_of_a_create_that_was_made_once(name: str) -> None:
+    """It is counted beside the column that the create is in."""
+    balanced = balance(["a"], [Told("a", made=True)], {"a": 1}, wire(wrongs={name: ["a"]}))
+
+    assert balanced == books(confirmed=1, **{name: 1}, problems=(f"1 {WRONGS[name]} (a)",))
 
 
 def test_a_caller_who_is_told_nothing_is_a_problem() -> None:
     """Its failure is in the books, in words."""
-    balanced = balance(["a"], [Told("a", None, failure="KeyError: 'b'")], {"a": 1})
+    balanced = balance(["a"], [Told("a", None, failure="KeyError: 'b'")], {"a": 1}, wire())
 
     assert balanced == books(
         untold=1,
-        problems=("1 told nothing: neither an answer nor an outcome (a)", "KeyError: 'b' (1 of them)"),
+        problems=(
+            "1 told nothing: neither an answer nor an outcome (a)",
+            "KeyError: 'b' (1 of them)",
+            NOTHING_PROVED,
+        ),
     )
 
 
@@ -309,7 +628,7 @@ def test_books_that_do_not_add_up_are_a_problem() -> None:
     """Whoever was told twice, or not at all, is named; of many, the first three."""
     asked = ["a", "b", "c", "d", "e"]
 
-    balanced = balance(asked, [Told("e", made=True), Told("e", made=True)], {"e": 1})
+    balanced = balance(asked, [Told("e", made=True), Told("e", made=True)], {"e": 1}, wire())
     assert balanced.problems == ("5 not told, or told twice (a, b, c and others)",)
 
 
@@ -333,8 +652,7 @@ def test_prove_prints_one_json_document() -> None:
         "api",
         "ok",
         "asked",
-        *COLUMNS,
-        "unasked",
+        *[name for name in NOTHING if name != "problems"],
         "requests",
         "faults",
         "seconds",
@@ -357,10 +675,27 @@ def test_prove_prints_plain_lines_where_nobody_is_looking() -> None:
     assert "the operator has raised the budget of 2500 units" in done.stdout.replace("\n", " ")
     assert f"  {'asked':<50}{20:>8}" in lines
     assert f"  {'made more than once':<50}{0:>8}" in lines
+    assert len([line for line in lines if line[:2] == "  " and len(line) == 60]) == len(
+        NOTHING
+    )  # each row is a line
     assert "zerotrace: proved; " in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stdout.isascii()
     assert [line for line in lines if len(line) > 80 or line != line.rstrip()] == []
+
+
+def test_prove_leaves_each_number_beside_its_label_in_a_narrow_terminal() -> None:
+    """In 50 columns it is the label that is broken, and the number stands on its last line."""
+    done = command("--creates", "20", "--faults", "0.5", COLUMNS="50")
+    lines = done.stdout.splitlines()
+
+    assert [line for line in lines if len(line) > 50] == []
+    assert [line for line in lines if line.strip().isdigit()] == []
+    assert f"  {'told that it may have been made, and':<40}".rstrip() in lines
+    assert [len(line) for line in lines if line.startswith("    made ")] == [50, 50]
+    faults = " ".join(lines[next(n for n, line in enumerate(lines) if " faults: " in line) :]).split(".")[0]
+    for kind in faults.partition(": ")[2].split(", "):
+        assert any(kind in line for line in lines), kind
 
 
 def test_prove_shows_a_bar_in_a_terminal() -> None:

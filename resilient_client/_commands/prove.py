@@ -55,9 +55,9 @@ def prove(  # noqa: PLR0913 - one for each option
     """Make thousands of creates under every fault at once, and check the server's ledger against what the callers were told.
 
     Half come from threads and half from tasks, through one client each, over sockets of this machine: nothing leaves it. Every fault
-    of the wire and every error that the API documents strikes. The exit status is 0 when some were confirmed, none was made twice,
-    none was lost, no caller was told "not made" of one that was, or "may be" of one that was never sent, all requests of each
-    carried one key and one body, and the books add up; 1 when not.
+    of the wire and every error that the API documents strikes. The exit status is 0 when most were sent and some confirmed; none was
+    made twice or lost; no caller was told "not made" of one that was, or "may be" of one that was never sent; all requests of each
+    carried one key and one body; and the books add up. It is 1 when not.
     """
     from resilient_client.prove import Naive, Resilient, perform  # noqa: PLC0415 - only this command needs it
 

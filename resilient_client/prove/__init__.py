@@ -1,11 +1,11 @@
 """The proof: thousands of creates under every fault at once, and then the books.
 
-    subjects --> run --> books --> show
+    subjects --> run --> wire --> books --> show
                   ^
                callers
 
-`subjects` says what a create is, `callers` who makes it, `run` has it made over real sockets, `books` compares what each caller was
-told with what the server holds, `show` prints it. For the same seed the same create meets the same faults, in the same order: the
+`subjects` says what a create is, `callers` who makes it, `run` has it made over real sockets, `wire` looks at what the server has
+seen of it, `books` compares what each caller was told with that and with what the server holds, `show` prints it. For the same seed the same create meets the same faults, in the same order: the
 n-th time that the API would have accepted it, it meets the n-th. What is not the same in every run: how many of them it gets to
 see, for waits have jitter; which request is the one that finds a stale connection closed; a time-out of a busy machine; and the
 faults of a sign-in, which belongs to no create.
@@ -65,7 +65,7 @@ def perform(  # noqa: PLR0913 - one for each option of the command, and one for 
                 seconds = time.monotonic() - began
             report = Report(
                 name=name,
-                books=balance(run.asked, told, run.held()),
+                books=balance(run.asked, told, run.held(), run.wire()),
                 requests=run.requests(),
                 faults=run.faults(),
                 seconds=seconds,

@@ -15,10 +15,12 @@ import anyio
 import anyio.from_thread
 import httpx
 
+from resilient_client.loading import rulebook
 from resilient_client.sandbox import RandomFaults, Sandbox, every_fault
 from resilient_client.sandbox.clock import ScaledClock
 
 from .books import Told
+from .wire import Wire, inspect
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -104,6 +106,16 @@ class Run:
     def held(self) -> Mapping[str, int]:
         """Count what the server holds, by mark."""
         return self.subject.held(self.sandbox.state)
+
+    def wire(self) -> Wire:
+        """Look at what the server has seen of the creates."""
+        path = self.subject.path
+        return inspect(
+            self.sandbox.state.requests,
+            route=f"POST {path}",
+            asked=self.asked,
+            keyed=rulebook(self.subject.api).idempotency.routes.match("POST", path),
+        )
 
     def play(self) -> Iterator[Told]:
         """Have all creates made, and give what the caller of each was told, when it was."""

@@ -1,10 +1,13 @@
 """Putting it on paper: what is done, how far it is, and the books; or one JSON document. No I/O but the console's.
 
-In a terminal a progress bar runs; elsewhere a plain line is written after each tenth.
+In a terminal a progress bar runs; elsewhere a plain line is written after each tenth. However narrow it is, a number stays on the line
+of what it counts.
 """
 
 from __future__ import annotations
 
+import re
+import textwrap
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,10 +17,11 @@ from rich.text import Text
 
 from .books import FAILURES
 from .run import TASKS, THREADS
+from .wire import WRONGS
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
@@ -27,17 +31,26 @@ if TYPE_CHECKING:
 __all__ = ["Paper", "Report", "document"]
 
 WIDEST = 80  # columns; longer lines are hard to read
-LABEL = 50  # columns for the name of a row
+LABEL = 50  # columns for the name of a row, where there is room
+COUNT = 8  # columns for its number
+NARROWEST = 20  # columns for the name of a row, where there is none
+BAR = 30  # columns for the progress bar, where there is room
+BESIDE = 44  # columns for what stands beside it
+GLUE = "\N{NO-BREAK SPACE}"  # holds two words on one line; it goes out as a blank
 
 ROWS = {
     "asked": "asked",
     "confirmed": "told made, and made once",
     "failed": "told not made, and not made",
+    "unsent": "told not made, and never sent",
     "unknown_made": "told that it may have been made, and made",
     "unknown_not_made": "told that it may have been made, and not made",
+    "cautious": "too cautious: told maybe, and all replies clear",
     **FAILURES,
     "unasked": "held by the server, and asked for by nobody",
+    **WRONGS,
 }
+MUST_BE_NONE = {*FAILURES, "unasked", *WRONGS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +80,16 @@ class Paper:
     def begin(self, run: Run) -> AbstractContextManager[object]:
         """Write the heading; the context that is given shows progress, where somebody is looking."""
         creates = len(run.asked)
+        self._print(f"{run.subject.name}: {creates} creates by {run.caller.title}", "bold")
         self._print(
-            Text.assemble(
-                (f"{run.subject.name}: {creates} creates by {run.caller.title}", "bold"),
-                f", {-(-creates // 2)} from {THREADS} threads and {creates // 2} from {TASKS} tasks, to a sandbox on a socket of "
-                f"this machine. {100 * run.rate:g} % of the requests meet one of {run.kinds} faults (seed {run.seed}); "
-                f"{run.subject.setting}.",
-            )
+            f"{-(-creates // 2)} from {THREADS} threads and {creates // 2} from {TASKS} tasks, to a sandbox on a socket of "
+            f"this machine. {100 * run.rate:g} % of the requests meet one of {run.kinds} faults (seed{GLUE}{run.seed}); "
+            f"{run.subject.setting}."
         )
         if not self._console.is_terminal:
             return nullcontext()
         self._progress = Progress(
-            BarColumn(30),
+            BarColumn(max(1, min(BAR, self._width - BESIDE))),
             MofNCompleteColumn(),
             TextColumn("told, {task.fields[requests]} requests"),
             TimeElapsedColumn(),
@@ -95,34 +106,36 @@ class Paper:
                 self._progress.task_ids[0], completed=told, requests=run.requests(), refresh=False
             )
         elif told * 10 // len(run.asked) > (told - 1) * 10 // len(run.asked):
-            self._print(Text(f"  {told} told, {run.requests()} requests", "dim"))
+            self._console.print(Text(f"  {told} told, {run.requests()} requests", "dim"), soft_wrap=True)
 
     def end(self, report: Report) -> None:
         """Write the books."""
         self._progress = None
-        self._print(Text(), *self._rows(report.books), Text())
-        self._print(
-            Text(
-                f"{report.requests} requests in {report.seconds:.1f} s, {report.pace:.0f} creates a second."
-            ),
-            Text(f"{report.faults.total()} faults: {_listed(report.faults)}."),
-            *(Text.assemble(("problem: ", "bold red"), problem) for problem in report.books.problems),
-            Text(verdict(report), "bold green" if report.books.ok else "bold red"),
-            Text(),
-        )
-
-    def _rows(self, books: Books) -> Iterator[Text]:
-        must_be_none = {*FAILURES, "unasked"}
+        self._console.print()
         for name, label in ROWS.items():
-            count = getattr(books, name)
-            style = "" if name not in must_be_none else "bold red" if count else "green"
-            yield Text(f"  {label:<{LABEL}}{count:>8}", style)
+            count = getattr(report.books, name)
+            style = "" if name not in MUST_BE_NONE else "bold red" if count else "green"
+            self._row(label, count, "yellow" if count and name == "cautious" else style)
+        self._console.print()
+        self._print(
+            f"{report.requests} requests in {report.seconds:.1f} s, {report.pace:.0f} creates a second."
+        )
+        self._print(f"{report.faults.total()} faults: {_listed(report.faults)}.")
+        for problem in report.books.problems:
+            self._print(f"problem:{GLUE}{problem}", "red")
+        self._print(verdict(report), "bold green" if report.books.ok else "bold red")
+        self._console.print()
 
-    def _print(self, *paragraphs: Text) -> None:
-        for paragraph in paragraphs:
-            for line in paragraph.wrap(self._console, self._width):
-                line.rstrip()
-                self._console.print(line, soft_wrap=True)
+    def _row(self, label: str, count: int, style: str) -> None:
+        room = max(NARROWEST, min(LABEL, self._width - COUNT - 2))
+        *lines, last = textwrap.wrap(label, room, subsequent_indent="  ")
+        for line in (*lines, f"{last:<{room}}{count:>{COUNT}}"):
+            self._console.print(Text(f"  {line}", style), soft_wrap=True)
+
+    def _print(self, paragraph: str, style: str = "") -> None:
+        glued = re.sub(r"(?<=\d) (?=\S)", GLUE, paragraph)  # a number and what follows it
+        for line in textwrap.wrap(glued, self._width, break_long_words=False, break_on_hyphens=False):
+            self._console.print(Text(line.replace(GLUE, " "), style), soft_wrap=True)
 
 
 def verdict(report: Report) -> str:
@@ -135,7 +148,8 @@ def verdict(report: Report) -> str:
 
 
 def _listed(faults: Counter[str]) -> str:
-    return ", ".join(f"{kind} {count}" for kind, count in sorted(faults.items(), key=_most_first)) or "none"
+    counts = (f"{kind} {count}".replace(" ", GLUE) for kind, count in sorted(faults.items(), key=_most_first))
+    return ", ".join(counts) or "none"
 
 
 def _most_first(entry: tuple[str, int]) -> tuple[int, str]:

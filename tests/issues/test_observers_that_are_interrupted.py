@@ -14,6 +14,8 @@ from resilient_client import ResilientClient
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from resilient_client.observers import Observer
+
 
 class Around:
     """Notes when it is entered and left."""
@@ -59,7 +61,7 @@ class Interrupted:
 def test_those_that_were_entered_are_left_where_another_is_interrupted_on_entering() -> None:
     """No span stays open for the rest of the thread's life."""
     log: list[str] = []
-    observers = [Around(log), Interrupted(entering=True)]
+    observers: list[Observer] = [Around(log), Interrupted(entering=True)]
     transport = httpx.MockTransport(lambda _: httpx.Response(200))
     with ResilientClient(transport=transport, observers=observers) as client:
         with pytest.raises(KeyboardInterrupt):
