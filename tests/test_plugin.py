@@ -374,7 +374,7 @@ def test_a_client_that_does_not_retry_fails(inner: Inner) -> None:
     result.stdout.no_fnmatch_line("*plugin.py*")
     result.stdout.no_fnmatch_line("*_hooks.py*")
     result.stdout.no_fnmatch_line("*During handling*")
-    assert result.stdout.str().count("api_mock: it did not go as planned\n") == 1
+    assert result.stdout.lines.count("api_mock: it did not go as planned") == 1
 
 
 def test_a_client_that_retries_too_often_fails(inner: Inner) -> None:
