@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from ._explain import near
 from ._ladder import Case, rules_of
 from ._reach import Replies
+from ._slips import near
 from .loading import PolicyError
 
 if TYPE_CHECKING:
@@ -106,8 +106,11 @@ def plan(
     soonest = case.walk(meant, way, asked, longest=False)
     latest = case.walk(meant, way, asked, longest=True)
     rows = [Row(1, 0.0, 0.0, (0.0, 0.0), ())]
-    for (early, least), (late, most) in zip(soonest.steps, latest.steps, strict=False):
-        rows.append(Row(len(rows) + 1, early, late, (least.seconds, most.seconds), most.change))
+    ends = zip(soonest.steps, soonest.others, latest.steps, latest.others, strict=False)
+    for (early, least), longer, (late, most), shorter in ends:
+        # A rule that goes on for so many seconds cuts its last wait short: the later it is, the shorter.
+        wait = min(least.seconds, shorter), max(most.seconds, longer)
+        rows.append(Row(len(rows) + 1, early, late, wait, most.change))
     return Plan(
         api=policy.api,
         rule=meant.name,
@@ -154,6 +157,8 @@ def _bound(case: Case, ladders: Iterable[Ladder]) -> Bound:
 def _sends(deadline: float, ladders: Sequence[Ladder]) -> int | None:
     if any(ladder.endless for ladder in ladders):
         return None
+    if math.isinf(deadline):
+        return 1 + sum(len(ladder.rungs) for ladder in ladders)
     # In how many seconds, at the least, so many retries can be made: of any rules, but each rule's in their order.
     least = [0.0]
     for ladder in ladders:

@@ -73,6 +73,7 @@ class Walk:
     """A call whose every attempt meets the same rule: when each retry is sent, in seconds, and what was decided."""
 
     steps: tuple[tuple[float, Again], ...]
+    others: tuple[float, ...]  # seconds that each wait takes at the other end of the jitter
     reason: Reason | None  # why it ends; None: it goes on
 
 
@@ -211,19 +212,30 @@ class Case:
         word = asked if retry is not None and retry.after else None
         earlier: list[Tried] = []
         steps: list[tuple[float, Again]] = []
+        others: list[float] = []
         at, overridden = took, False
         while len(steps) < MOST_ROWS:
             tried = self._met(rule, at, word)
             step = self._decided(retry, earlier, tried, longest=longest, until=self.deadline)
             if isinstance(step, Settle):
-                return Walk(tuple(steps), step.reason)
+                return Walk(tuple(steps), tuple(others), step.reason)
             if overridden and "override" in step.change:
-                return Walk(tuple(steps), "cannot_change")
+                return Walk(tuple(steps), tuple(others), "cannot_change")
+            others.append(self._other_end(way, earlier, tried, step, longest=not longest))
             overridden = overridden or self._only_once(step)
             earlier.append(tried)
             steps.append((at + step.seconds, step))
             at += step.seconds + took
-        return Walk(tuple(steps), None)
+        return Walk(tuple(steps), tuple(others), None)
+
+    def _other_end(
+        self, way: Way | None, earlier: Sequence[Tried], tried: Tried, step: Again, *, longest: bool
+    ) -> float:
+        """Ask how long the same wait takes by the other end of the jitter; a wait that does not fit is drawn shorter."""
+        retry = None if way is None else way.most if longest else way.least
+        other = self._decided(retry, earlier, tried, longest=longest, until=math.inf)
+        seconds = other.seconds if isinstance(other, Again) else step.seconds
+        return min(seconds, self.deadline - tried.at)
 
     def _quickest(
         self, rule: Rule | None, ways: Sequence[Way], number: int, at: float, *, overridden: bool

@@ -1,7 +1,8 @@
 """Which replies can each rule be the first to match? Of several that match the first one counts: some are never asked.
 
 Law of this file: it is exact over statuses, codes, headers and routes. The parts of a body are taken to be independent
-of each other and of the code, so what it calls unreachable is unreachable, and what it calls reachable may yet not be.
+of each other and of the code, so what it calls unreachable is unreachable, and what it calls reachable may yet not be: nor is all tried
+where the ways are very many (`PATIENCE`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _ELSE = ("something else",)
 NO_METHOD = "any"  # stands for the methods that no route names: a route's is in capitals
 _NO_SEGMENT = "\0"  # and for the segments that none does
 _WHATEVER = Clause()
+PATIENCE = 300  # ways in which a reply is looked for; a person's policy needs a few
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,25 +172,49 @@ def _meant(values: _Values, known: _Values) -> _Values:
 
 
 def _escapes(left: dict[_Place, _Values], others: Sequence[Sequence[_Literal]]) -> bool:
-    """Tell whether the values that are left can give each of the others the lie, in one of its literals at least."""
+    """Tell whether the values that are left can give each of the others the lie, in one of its literals at least.
+
+    The ways of doing so are tried one after the other, up to `PATIENCE`; what is not known by then counts as possible, which
+    keeps a bound a bound, and calls no rule unreachable that is not.
+    """
+    ways = [(left, others)]
+    for _ in range(PATIENCE):
+        if not ways:
+            return False
+        left, others = ways.pop()
+        undecided = _undecided(left, others)
+        if undecided is None:
+            continue
+        left, rest = undecided
+        if not rest:
+            return True
+        first, *more = rest
+        ways += [
+            ({**left, place: left[place] - values}, more)
+            for place, values in reversed(first)
+            if left[place] - values
+        ]
+    return True
+
+
+def _undecided(
+    left: dict[_Place, _Values], others: Sequence[Sequence[_Literal]]
+) -> tuple[dict[_Place, _Values], list[Sequence[_Literal]]] | None:
+    """Take away what those with one literal have, and give those that may still hold; None where one cannot but hold."""
     left = dict(left)
     for one in others:
         if not one:
-            return False  # it asks for nothing, and always holds
+            return None  # it asks for nothing, and always holds
         if len(one) == 1:
             ((place, values),) = one
             left[place] -= values
             if not left[place]:
-                return False
-    undecided = [
+                return None
+    return left, [
         one
         for one in others
         if len(one) > 1 and not any(left[place].isdisjoint(values) for place, values in one)
     ]
-    return not undecided or any(
-        bool(left[place] - values) and _escapes({**left, place: left[place] - values}, undecided[1:])
-        for place, values in undecided[0]
-    )
 
 
 def _literals(clause: Clause) -> list[_Literal]:

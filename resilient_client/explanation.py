@@ -154,7 +154,10 @@ def _steps(retry: Retry | None, longest: Rehearsal, deadline: float | None) -> I
 
 
 def _bounds(retry: Retry, number: int, verdict: Verdict, slept: float) -> tuple[float, float]:
-    """Ask for the wait after so many retries at both ends of the jitter, as if no time had passed so far."""
+    """Ask for the wait after so many retries at both ends of the jitter, as if no time had passed so far.
+
+    A rule that goes on for so many seconds cuts its last wait short: `slept` is what is left of it on the longest way.
+    """
     tried = Tried(None, verdict, None, at=0.0, elapsed=0.0)
     waits = (
         next_wait(
@@ -170,7 +173,7 @@ def _bounds(retry: Retry, number: int, verdict: Verdict, slept: float) -> tuple[
     )
     # A stop of the user's own may see that no time has passed: then what was slept on the longest way has to do.
     least, most = (answer.seconds if isinstance(answer, Wait) else slept for answer in waits)
-    return least, most
+    return min(least, slept), most
 
 
 def _sends(policy: Policy, given: Given, deadline: float | None, start: float) -> int | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, model_validator
 
 from . import _compile
-from ._explain import explained, near
+from ._slips import explained, near
 from ._words import (
     Codes,
     Envelope,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import random
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -523,7 +524,7 @@ def test_a_plan_of_a_rule_with_a_time_ends_with_it() -> None:
         243.5,
         300,
     ]
-    assert plan.rows[-1].wait == (0.0, 56.5)
+    assert plan.rows[-1].wait == (0.0, 60.0)  # after eleven retries at once it would be the longest
     assert plan.worst.sends == 301
 
 
@@ -598,10 +599,31 @@ def test_plans_are_what_the_flow_does(name: str) -> None:
             )
             if "X-API-NONCE" in told.request_headers:
                 continue  # a nonce made by hand is nothing that a plan knows of
-            assert [row.wait[1] for row in plan.rows[1:]] == played.sleeps
+            assert [row.latest for row in plan.rows] == pytest.approx([0.0, *accumulate(played.sleeps)])
             assert [row.renewed for row in plan.rows[1:]] == [
                 attempt.change for attempt in played.outcome.attempts[:-1]
             ]
             assert plan.reason == played.outcome.reason
             compared += 1
     assert compared >= len(policy.rules) - 1
+
+
+def test_a_plan_gives_each_wait_from_its_shortest_to_its_longest() -> None:
+    """What is left of a rule's `for` cuts the last wait short, and the more, the later it is."""
+    rows = policy_of(on(503, wait=4.0, **{"for": 9.0}, after=[])).plan("R0").rows
+
+    assert [row.wait for row in rows] == [(0.0, 0.0), (4.0, 5.05), (3.95, 5.0)]
+
+
+def test_hundreds_of_rules_are_bounded_too() -> None:
+    """A policy may have been written by a program."""
+    rules = [
+        {
+            "when": {"status": "4xx", "headers": {"x-a": str(number)}, "body": {"/b": number % 7}},
+            "retry": {"retries": 1},
+        }
+        for number in range(400)
+    ]
+    bound = policy_of(*rules, network={"retries": 0}).worst_case("GET", "/")
+
+    assert bound.sends == 401

@@ -23,6 +23,7 @@ from xml.etree import ElementTree as ET
 import httpx
 import pytest
 from click.testing import CliRunner
+from programs import INTERRUPTIBLE
 from rich.console import Console
 
 from resilient_client import HmacAuth
@@ -258,13 +259,6 @@ def test_demo_json_is_one_document_and_nothing_else(run: Run) -> None:
     assert len(run.timeline) < 200_000
     ET.fromstring(run.timeline.encode())  # noqa: S314 - the text is this test's own
     assert f"{len(CALLS)} calls, {run.document['summary']['attempts']} attempts" in run.timeline
-
-
-# Where the tests run in the background, SIGINT is ignored, and so it would be by what they start.
-INTERRUPTIBLE = (
-    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "runpy.run_module('resilient_client', run_name='__main__', alter_sys=True)"
-)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from click.testing import CliRunner
+from programs import INTERRUPTIBLE
 
 from resilient_client.cli import main
 from resilient_client.prove import SUBJECTS, Naive, Resilient, perform
@@ -743,13 +744,6 @@ def test_prove_refuses_wrong_flags_in_one_line(arguments: list[str], complaint: 
 
     assert (done.exit_code, done.stdout) == (2, "")
     assert said.startswith(f"Error: {complaint}")
-
-
-# Where the tests run in the background, SIGINT is ignored, and so it would be by what they start.
-INTERRUPTIBLE = (
-    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "runpy.run_module('resilient_client', run_name='__main__', alter_sys=True)"
-)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")

@@ -96,13 +96,13 @@ class Peer:
         """Give the versions of the library and of those beside it."""
         return {name: importlib.metadata.version(name) for name in (self.name, *self.beside)}
 
-    def open(self, wishes: Wishes) -> AbstractContextManager[Session]:
+    def open(self, _wishes: Wishes) -> AbstractContextManager[Session]:
         """Open a client for as long as the block lasts."""
-        raise NotImplementedError
+        raise TypeError(f"{self.name} has no sync client")
 
-    def aopen(self, wishes: Wishes) -> AbstractAsyncContextManager[Callable[..., Awaitable[Any]]]:
+    def aopen(self, _wishes: Wishes) -> AbstractAsyncContextManager[Callable[..., Awaitable[Any]]]:
         """Open an async client for as long as the block lasts."""
-        raise NotImplementedError
+        raise TypeError(f"{self.name} has no async client")
 
     def history(self, _session: Session, _response: Any) -> str:
         """Say what the response, or the function, tells of the attempts before it."""

@@ -66,8 +66,6 @@ def loaded(name: str) -> Policy:
         return load_policy(name)
     except PolicyError as error:
         raise UnusableError(str(error)) from None
-    except RecursionError:
-        raise UnusableError(f"{name}: it is nested too deeply to be a policy") from None
 
 
 def forgive() -> None:

@@ -6,19 +6,13 @@ from pathlib import Path
 
 import click
 
-from resilient_client._commands._shared import Speed
+from resilient_client._commands._shared import Speed, UnusableError
 
 __all__ = ["demo"]
 
 # Faster than this, the sandbox's windows (seconds of its own time) would be over before the calls have gone out.
 FASTEST = 100.0
 APIS = ("zerotrace", "customer_verification", "dual", "openpoly", "integration")
-
-
-class Refused(click.ClickException):
-    """Wrong usage, said in one line."""
-
-    exit_code = 2
 
 
 @click.command()
@@ -71,5 +65,5 @@ def demo(  # noqa: PLR0913 - its options
     try:
         status = perform(apis=apis, speed=speed, seed=seed, as_json=as_json, timeline=timeline)
     except TimelineError as error:
-        raise Refused(str(error)) from None
+        raise UnusableError(str(error)) from None
     context.exit(status)

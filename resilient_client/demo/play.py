@@ -5,7 +5,6 @@ Law of this file: it makes the calls and notes what came of them. Whether that i
 
 from __future__ import annotations
 
-import logging
 import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +85,6 @@ class Stage:
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:
-            opening.enter_context(_quiet_log())
             for site in dict.fromkeys(scene.site for scene in self.scenes):
                 self._open_site(site, opening)
             # A thread for every story, and for every operator: no call waits for another's waits.
@@ -255,12 +253,3 @@ def _outcome(source: object) -> Outcome | None:
     except LookupError:
         return None
     return outcome if outcome.attempts else None
-
-
-def _quiet_log() -> ExitStack:
-    """Keep the library's warnings from stderr where no log was set up: each failure is in the report."""
-    quiet = ExitStack()
-    logger, handler = logging.getLogger("resilient_client"), logging.NullHandler()
-    logger.addHandler(handler)
-    quiet.callback(logger.removeHandler, handler)
-    return quiet

@@ -5,7 +5,6 @@ Law of this file: it has the creates made and notes what their callers were told
 
 from __future__ import annotations
 
-import logging
 import queue
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -76,7 +75,6 @@ class Run:
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:
-            opening.enter_context(_quiet_log())
             opening.enter_context(self.sandbox)
             self._client = opening.enter_context(self.caller.open(self.sandbox, self._timeout))
             self._portal = opening.enter_context(anyio.from_thread.start_blocking_portal())
@@ -167,12 +165,3 @@ class Run:
 
 def _told_nothing(mark: str, error: Exception) -> Told:
     return Told(mark, None, failure=f"{type(error).__name__}: {error}")
-
-
-def _quiet_log() -> ExitStack:
-    """Keep the library's warnings from stderr where no log was set up: they are what is counted here."""
-    quiet = ExitStack()
-    logger, handler = logging.getLogger("resilient_client"), logging.NullHandler()
-    logger.addHandler(handler)
-    quiet.callback(logger.removeHandler, handler)
-    return quiet

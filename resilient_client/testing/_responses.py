@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import httpx
 
 from resilient_client._compile import statuses
-from resilient_client._explain import near
 from resilient_client._flow.rulebook import Pointer, as_code
+from resilient_client._slips import near
 from resilient_client.loading import PolicyError, load_policy
 
 if TYPE_CHECKING:
