@@ -1,8 +1,8 @@
 """An `httpx.Client` that knows how each API fails.
 
-    request --> attempt --> classify --> decide --+--> response
-                   ^                              |
-                   +------ amend <---- wait <-----+
+    request --> admit --> attempt --> classify --> decide --+--> response
+                  ^                                         |
+                  +----------- amend <---- wait <-----------+
 
 One policy file per API says how its error envelope looks, what each error means and what to do about it; the transport
 reads the file and does it. `ResilientClient(policy="zerotrace")` stands where `httpx.Client()` stood.
@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .auth import HmacAuth, TokenAuth
     from .client import AsyncResilientClient, ResilientClient
-    from .errors import ApiError, PolicyError, raise_for_status
+    from .errors import (
+        ApiError,
+        BulkheadFull,
+        CircuitOpen,
+        PaceExceeded,
+        PolicyError,
+        StoreAway,
+        raise_for_status,
+    )
     from .loading import load_policy, policy_names
     from .outcome import Attempt, Outcome, Verdict, outcome_of
     from .policy import Policy
@@ -27,12 +35,16 @@ __all__ = [
     "AsyncResilientClient",
     "AsyncResilientTransport",
     "Attempt",
+    "BulkheadFull",
+    "CircuitOpen",
     "HmacAuth",
     "Outcome",
+    "PaceExceeded",
     "Policy",
     "PolicyError",
     "ResilientClient",
     "ResilientTransport",
+    "StoreAway",
     "TokenAuth",
     "Verdict",
     "load_policy",
@@ -50,12 +62,16 @@ _HOMES = {
     "AsyncResilientClient": "client",
     "AsyncResilientTransport": "transport",
     "Attempt": "outcome",
+    "BulkheadFull": "errors",
+    "CircuitOpen": "errors",
     "HmacAuth": "auth",
     "Outcome": "outcome",
+    "PaceExceeded": "errors",
     "Policy": "policy",
     "PolicyError": "loading",
     "ResilientClient": "client",
     "ResilientTransport": "transport",
+    "StoreAway": "errors",
     "TokenAuth": "auth",
     "Verdict": "outcome",
     "load_policy": "loading",

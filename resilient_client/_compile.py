@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ._flow import rulebook as tables
 from ._flow.classify import classify
+from ._guard.pace import Window
+from ._guard.settings import Paced, Protection
 from .hints import default_kind
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import httpx
 
     from . import _words as words
+    from ._guard.settings import Protections
     from .outcome import Verdict
     from .policy import Policy
 
@@ -220,8 +223,21 @@ def compiled(policy: Policy) -> tables.Rulebook:
         should_retry=policy.should_retry,
         default_retry=_server_says_so(backoff),
         at_once=frozenset(range(100, 400)) - index.read,
+        protection=Protection().with_(cast("Protections", dict(policy.protect))),
+        paces=tuple(_paced(pace) for pace in _several(policy.pace)),
         by_code=index.by_code,
         by_status=index.by_status,
+    )
+
+
+def _paced(pace: words.Pace) -> Paced:
+    windows = [Window(pace.budget, pace.per)]
+    if pace.burst is not None:
+        windows.append(Window(pace.burst, 1.0))
+    return Paced(
+        windows=tuple(windows),
+        routes=tables.Routes(pace.routes) if pace.routes else None,
+        costs=tuple((tables.Routes([route]), cost) for route, cost in pace.cost.items()),
     )
 
 

@@ -6,15 +6,19 @@ A response that is held when anything goes wrong, a cancellation included, is cl
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from ._deadline import UNTIL, Shrinking
-from ._flow import Body, Discard, Read, Send, Sign, Sleep, Tell, Told
+from ._flow import Ask, Body, Discard, Queue, Race, Read, Send, Sign, Sleep, Tell, Told
 from ._flow.attempt import OPTIONS, longer_than
 from ._httpx import AsyncKept, Kept
+from ._wake import from_any_thread
+from .clock import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["adrive", "drive"]
 
+_A_GLANCE = 0.02  # seconds
 _MOST_SIGN_INS = 8  # requests that an auth may send of its own before the one that it signs
 
 
@@ -56,6 +61,16 @@ def _must_end(step: Read, size: int, now: float, until: float) -> str | None:
     if now >= until and step.response.headers.get("Content-Length") != str(size):
         return "slow" if step.until is None else "late"
     return None
+
+
+def _glance(until: float | None, clock: Clock) -> float | None:
+    """Tell how many real seconds to wait for an event before the clock is looked at again; None: it bounds nothing.
+
+    Only the system's clock is sure to run as fast as events are waited for.
+    """
+    if until is None:
+        return None
+    return max(0.0, until - clock.monotonic()) if clock is SYSTEM else _A_GLANCE
 
 
 def _late() -> httpx.ReadTimeout:
@@ -99,6 +114,16 @@ def drive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each step t
             elif isinstance(step, Tell):
                 step.call.reporter.tell(step)
                 told = Told(clock.monotonic())
+            elif isinstance(step, Ask):
+                told = _ask(step, clock)
+            elif isinstance(step, Queue):
+                _queue(step, clock)
+                told = Told(clock.monotonic())
+            elif isinstance(step, Race):
+                from ._race import race  # noqa: PLC0415 - only who hedges pays for it
+
+                told = race(step, send, partial(_sign, sign_in=sign_in, clock=clock), clock)
+                held = told.response
             else:
                 told = _sign(step, sign_in, clock)
             step = steps.send(told)
@@ -107,6 +132,7 @@ def drive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each step t
         response: httpx.Response | None = end.value
         return response
     finally:
+        steps.close()
         if bound is not None:
             UNTIL.reset(bound)
         if held is not None:
@@ -117,6 +143,20 @@ def close(response: httpx.Response) -> None:
     """Give a response's connection back, whatever happens."""
     with suppress(Exception):
         response.stream.close()  # type: ignore[union-attr]  # sync by its transport
+
+
+def _ask(step: Ask, clock: Clock) -> Told:
+    try:
+        return Told(clock.monotonic(), answer=step.question())
+    except Exception as error:  # noqa: BLE001 - the flow decides what it is
+        return Told(clock.monotonic(), None, error, None, clock.time())
+
+
+def _queue(step: Queue, clock: Clock) -> None:
+    granted = threading.Event()
+    step.place.wake = granted.set
+    while step.place.state == "waiting" and (step.until is None or clock.monotonic() < step.until):
+        granted.wait(_glance(step.until, clock))
 
 
 def _read(step: Read, clock: Clock) -> Told:
@@ -208,6 +248,16 @@ async def adrive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each
             elif isinstance(step, Tell):
                 await step.call.reporter.tell(step)
                 told = Told(clock.monotonic())
+            elif isinstance(step, Ask):
+                told = await _aask(step, clock)
+            elif isinstance(step, Queue):
+                await _aqueue(step, clock)
+                told = Told(clock.monotonic())
+            elif isinstance(step, Race):
+                from ._race import arace  # noqa: PLC0415 - only who hedges pays for it
+
+                told = await arace(step, send, partial(_asign, sign_in=sign_in, clock=clock), clock)
+                held = told.response
             else:
                 told = await _asign(step, sign_in, clock)
             step = steps.send(told)
@@ -216,6 +266,7 @@ async def adrive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each
         response: httpx.Response | None = end.value
         return response
     finally:
+        steps.close()
         if bound is not None:
             UNTIL.reset(bound)
         if held is not None:
@@ -229,6 +280,25 @@ async def aclose(response: httpx.Response) -> None:
     # A cancelled task must still give its connection back.
     with anyio.CancelScope(shield=True), suppress(Exception):
         await response.stream.aclose()  # type: ignore[union-attr]  # async by its transport
+
+
+async def _aask(step: Ask, clock: Clock) -> Told:
+    import anyio.to_thread  # noqa: PLC0415 - only a call that asks far away pays for it
+
+    try:
+        return Told(clock.monotonic(), answer=await anyio.to_thread.run_sync(step.question))
+    except Exception as error:  # noqa: BLE001 - the flow decides what it is
+        return Told(clock.monotonic(), None, error, None, clock.time())
+
+
+async def _aqueue(step: Queue, clock: Clock) -> None:
+    import anyio  # noqa: PLC0415 - only a call that has to wait pays for it
+
+    granted = anyio.Event()
+    step.place.wake = from_any_thread(granted)
+    while step.place.state == "waiting" and (step.until is None or clock.monotonic() < step.until):
+        with anyio.move_on_after(_glance(step.until, clock)):
+            await granted.wait()
 
 
 async def _aread(step: Read, clock: Clock) -> Told:

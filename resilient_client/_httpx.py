@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         TimeoutTypes,
     )
 
+    from ._flow.attempt import Call
+
 
 class _Options(TypedDict, total=False):
     auth: AuthTypes | None
@@ -120,6 +122,12 @@ class HttpxHost:
         own = {value for name, value in response.headers.raw if name.lower() == b"set-cookie"}
         missing = [(b"Set-Cookie", line) for line in dict.fromkeys(lines) if line not in own]
         response.headers = httpx.Headers([*missing, *response.headers.raw])
+
+    def refused(self, call: Call, kind: str, retry_in: float) -> Exception:
+        """Make the exception of a call that a protection does not let through."""
+        from .errors import refusal  # noqa: PLC0415 - it builds on this file
+
+        return refusal(call, kind, retry_in)
 
 
 HOST = HttpxHost()
@@ -218,11 +226,20 @@ class AsyncKept(httpx.AsyncByteStream):
 
 
 class Watched(httpx.SyncByteStream):
-    """A body that the caller reads: if it breaks off, the error tells what the call went through."""
+    """A body that the caller reads: if it breaks off, the error tells what the call went through.
 
-    def __init__(self, stream: httpx.SyncByteStream, broke: Callable[[Exception], None]) -> None:
+    `closed`, where there is one, is told once when the caller has done with it.
+    """
+
+    def __init__(
+        self,
+        stream: httpx.SyncByteStream,
+        broke: Callable[[Exception], None],
+        closed: Callable[[], None] | None = None,
+    ) -> None:
         self._stream = stream
         self._broke = broke
+        self._closed = closed
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -233,15 +250,25 @@ class Watched(httpx.SyncByteStream):
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._stream.close()
+        try:
+            self._stream.close()
+        finally:
+            if self._closed is not None:
+                self._closed()
 
 
 class AsyncWatched(httpx.AsyncByteStream):
     """The same for tasks."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, broke: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        stream: httpx.AsyncByteStream,
+        broke: Callable[[Exception], None],
+        closed: Callable[[], None] | None = None,
+    ) -> None:
         self._stream = stream
         self._broke = broke
+        self._closed = closed
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -253,7 +280,11 @@ class AsyncWatched(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Let go of the connection."""
-        await self._stream.aclose()
+        try:
+            await self._stream.aclose()
+        finally:
+            if self._closed is not None:
+                self._closed()
 
 
 def bound_reads(transport: object) -> None:

@@ -6,6 +6,7 @@ people in `docs/policy-format.md`.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -16,12 +17,17 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainValidator,
     Strict,
     Tag,
     WithJsonSchema,
     model_validator,
 )
 
+from ._guard.breaker import BreakerConfig
+from ._guard.budget import BudgetConfig
+from ._guard.bulkhead import Adaptive, BulkheadConfig
+from ._guard.hedge import HedgeConfig
 from .hints import Kind  # noqa: TC001 - pydantic reads the annotations
 
 if TYPE_CHECKING:
@@ -109,6 +115,45 @@ def _a_stop(value: object) -> object:
     return value
 
 
+def _kind_of_setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "switch"
+    return "number" if isinstance(value, int | float) else "word" if isinstance(value, str) else "table"
+
+
+def _settings(kind: Any) -> Any:
+    """Read a table as the settings of an engine, which say themselves what a number may be."""
+    known = {field.name: field.type for field in dataclasses.fields(kind)}
+
+    def read(value: Any) -> Any:
+        if isinstance(value, kind):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError(f"write true, false, or a table of {', '.join(known)}")  # noqa: TRY004 - pydantic makes them its own
+        for name, given in value.items():
+            if name not in known:
+                raise ValueError(f'there is no "{name}" here; it takes {", ".join(known)}')
+            right = bool if known[name] == "bool" else (int, float, dict)
+            if not isinstance(given, right) or (right is not bool and isinstance(given, bool)):
+                raise ValueError(
+                    f"{name} is {'true or false' if right is bool else 'a number'} (got {given!r})"
+                )
+        if isinstance(value.get("limit"), dict):
+            value = value | {"limit": _settings(Adaptive)(value["limit"])}
+        return kind(**value)
+
+    return read
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    """Describe the table to editors."""
+    numbers = {"bool": {"type": "boolean"}, "int | Adaptive": {"type": ["integer", "object"]}}
+    keys = {
+        field.name: numbers.get(str(field.type), {"type": "number"}) for field in dataclasses.fields(kind)
+    }
+    return {"type": "object", "additionalProperties": False, "properties": keys}
+
+
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _SECONDS_SCHEMA = {"type": "number", "minimum": 0}
 # Which branch of a union is meant is told by what was written, so that an error speaks of that branch alone.
@@ -125,6 +170,38 @@ Names = Annotated[Annotated[str, Tag("one")] | Annotated[list[str], Tag("many")]
 Routes = Annotated[Annotated[Route, Tag("one")] | Annotated[list[Route], Tag("many")], _ONE_OR_MANY]
 Codes = Annotated[Annotated[Code, Tag("one")] | Annotated[list[Code], Tag("many")], _ONE_OR_MANY]
 Statuses = Annotated[Annotated[Status, Tag("one")] | Annotated[list[Status], Tag("many")], _ONE_OR_MANY]
+
+
+_SETTING = Discriminator(_kind_of_setting)
+_Switch = Annotated[bool, Tag("switch")]
+_Budget = Annotated[
+    BudgetConfig, PlainValidator(_settings(BudgetConfig)), WithJsonSchema(_schema(BudgetConfig)), Tag("table")
+]
+_Breaker = Annotated[
+    BreakerConfig,
+    PlainValidator(_settings(BreakerConfig)),
+    WithJsonSchema(_schema(BreakerConfig)),
+    Tag("table"),
+]
+_Hedge = Annotated[
+    HedgeConfig, PlainValidator(_settings(HedgeConfig)), WithJsonSchema(_schema(HedgeConfig)), Tag("table")
+]
+_Bulkhead = Annotated[
+    BulkheadConfig,
+    PlainValidator(_settings(BulkheadConfig)),
+    WithJsonSchema(_schema(BulkheadConfig)),
+    Tag("table"),
+]
+Budget = Annotated[_Switch | _Budget, _SETTING]
+Breaker = Annotated[_Switch | _Breaker, _SETTING]
+Hedge = Annotated[_Switch | Annotated[float, Field(gt=0, le=0.5), Tag("number")] | _Hedge, _SETTING]
+Bulkhead = Annotated[
+    _Switch
+    | Annotated[int, Field(ge=1), Tag("number")]
+    | Annotated[Literal["adaptive"], Tag("word")]
+    | _Bulkhead,
+    _SETTING,
+]
 
 
 class Table(BaseModel):
@@ -251,12 +328,37 @@ class Pace(Table):
     per: Annotated[float, Field(gt=0)] = 60.0
     """The length of the rolling window, in seconds."""
     burst: Annotated[float, Field(gt=0)] | None = None
-    """Requests that may come within one second."""
+    """Weight units that may be spent within one second."""
     cost: dict[Route, Annotated[float, Field(ge=0)]] = {}
-    """What a route costs, in weight units; all others cost 1."""
+    """What a route costs, in weight units; all others cost 1, and what costs 0 is not counted."""
+
+    @model_validator(mode="after")
+    def _everything_fits(self) -> Self:
+        most = self.budget if self.burst is None else min(self.budget, self.burst)
+        for route, cost in self.cost.items():
+            if cost > most:
+                raise ValueError(
+                    f'"{route}" costs {cost:g} units, and no window has more than {most:g}: it could never be sent'
+                )
+        return self
 
 
 Paces = Annotated[Annotated[Pace, Tag("one")] | Annotated[list[Pace], Tag("many")], _ONE_OR_MANY]
+
+
+class Protect(Table):
+    """What protects the calls of every client of this policy; a client's own keywords outweigh it."""
+
+    budget: Budget = True
+    """A retry budget, or its numbers."""
+    pace: bool = False
+    """Keep to the budgets of `[pace]`."""
+    breaker: Breaker = False
+    """A circuit breaker for each host, or its numbers."""
+    hedge: Hedge = False
+    """A second request where an answer is late: the extra load that is allowed, as a share of the requests."""
+    bulkhead: Bulkhead = False
+    """How many calls may be under way at a time to a host, or how to learn that."""
 
 
 class HeaderHint(Table):
@@ -459,6 +561,7 @@ _TABLES: dict[str, type[Table]] = {
     "network": Network,
     "limits": Limits,
     "pace": Pace,
+    "protect": Protect,
     "backoff": Backoff,
     "retry": Retry,
     "when": When,

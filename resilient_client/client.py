@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from ._flow.attempt import deadline_seconds
-from ._httpx import wrap_transports
+from ._guard.settings import UNPROTECTED, Protections
+from ._httpx import AsyncClientOptions, ClientOptions, wrap_transports
 from .errors import api_error
 from .loading import resolved
 from .outcome import record_of
@@ -21,12 +22,27 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Unpack
 
-    from ._httpx import AsyncClientOptions, ClientOptions
     from .clock import Clock
     from .observers import Observer
     from .policy import Policy
 
 __all__ = ["AsyncResilientClient", "ResilientClient"]
+
+
+class ResilientOptions(ClientOptions, Protections, total=False):
+    """What `ResilientClient` takes beside its own: all of `httpx.Client`, and the protections."""
+
+
+class AsyncResilientOptions(AsyncClientOptions, Protections, total=False):
+    """The same for tasks."""
+
+
+def _sorted_out(options: Any) -> tuple[Protections, Any]:
+    """Tell the protections from what httpx takes. Raises TypeError or ValueError for one that cannot be."""
+    names = Protections.__annotations__
+    protections = Protections(**{name: value for name, value in options.items() if name in names})  # type: ignore[typeddict-item] # by their names
+    UNPROTECTED.with_(protections)
+    return protections, {name: value for name, value in options.items() if name not in names}
 
 
 class _ResilientHTTPTransport(ResilientTransport, httpx.HTTPTransport):
@@ -81,6 +97,7 @@ class ResilientClient(httpx.Client):
         debug: write every request and response to stderr, secrets hidden.
         observers: who is told of attempts, retries and ends of calls; see `resilient_client.observers`. A transport of
             your own that is resilient already keeps its own observers.
+        protections: `budget`, `pace`, `breaker`, `hedge`, `bulkhead`, `shared` and `scope`; see `resilient_client.protection`.
         options: all that `httpx.Client` takes. Proxies, mounts and a `transport` of your own are made resilient too, and a
             `ResilientTransport` among them keeps its own policy.
 
@@ -99,7 +116,7 @@ class ResilientClient(httpx.Client):
         raise_for_status: bool = False,
         debug: bool = False,
         observers: Iterable[Observer] = (),
-        **options: Unpack[ClientOptions],
+        **options: Unpack[ResilientOptions],
     ) -> None:
         def wrap(transport: httpx.BaseTransport) -> httpx.BaseTransport:
             if isinstance(transport, ResilientTransport):
@@ -109,7 +126,7 @@ class ResilientClient(httpx.Client):
             kind = (
                 _ResilientHTTPTransport if isinstance(transport, httpx.HTTPTransport) else ResilientTransport
             )
-            resilient = kind(policy, transport, clock=clock, deadline=deadline)
+            resilient = kind(policy, transport, clock=clock, deadline=deadline, **protections)
             resilient.core.debug = debug
             resilient.core.observers = heard
             resilient.core.keep_cookies = jar
@@ -117,11 +134,12 @@ class ResilientClient(httpx.Client):
 
         # First, so that nothing is opened for a policy or a deadline that cannot be used.
         policy, deadline = resolved(policy), deadline_seconds(deadline)
+        protections, theirs = _sorted_out(options)
         heard = observed_by(observers, tasks=False)
         self._raise_for_status = raise_for_status
         self._beneath: list[httpx.BaseTransport] = []  # what the attempts are sent with
         with _clear_about_proxies():
-            super().__init__(**options)
+            super().__init__(**theirs)
         jar = _jar_of(self)
         wrap_transports(self, wrap)
 
@@ -160,7 +178,7 @@ class AsyncResilientClient(httpx.AsyncClient):
         raise_for_status: bool = False,
         debug: bool = False,
         observers: Iterable[Observer] = (),
-        **options: Unpack[AsyncClientOptions],
+        **options: Unpack[AsyncResilientOptions],
     ) -> None:
         def wrap(transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
             if isinstance(transport, AsyncResilientTransport):
@@ -169,18 +187,19 @@ class AsyncResilientClient(httpx.AsyncClient):
             self._beneath.append(transport)
             is_own = isinstance(transport, httpx.AsyncHTTPTransport)
             kind = _AsyncResilientHTTPTransport if is_own else AsyncResilientTransport
-            resilient = kind(policy, transport, clock=clock, deadline=deadline)
+            resilient = kind(policy, transport, clock=clock, deadline=deadline, **protections)
             resilient.core.debug = debug
             resilient.core.observers = heard
             resilient.core.keep_cookies = jar
             return resilient
 
         policy, deadline = resolved(policy), deadline_seconds(deadline)
+        protections, theirs = _sorted_out(options)
         heard = observed_by(observers, tasks=True)
         self._raise_for_status = raise_for_status
         self._beneath: list[httpx.AsyncBaseTransport] = []  # what the attempts are sent with
         with _clear_about_proxies():
-            super().__init__(**options)
+            super().__init__(**theirs)
         jar = _jar_of(self)
         wrap_transports(self, wrap)
 
@@ -200,10 +219,22 @@ class AsyncResilientClient(httpx.AsyncClient):
         raise error
 
 
+class _PolicysOwn:
+    """What a protection is set to where no keyword names it."""
+
+    def __repr__(self) -> str:
+        return "<as the policy says>"
+
+
 def _show(ours: Any, theirs: Any) -> None:
-    """Let help(), and editors that look at run time, see httpx's parameters after ours."""
+    """Let help(), and editors that look at run time, see the protections and httpx's parameters after ours."""
     own = list(inspect.signature(ours).parameters.values())[:-1]
-    ours.__signature__ = inspect.Signature([*own, *list(inspect.signature(theirs).parameters.values())[1:]])
+    protections = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_PolicysOwn())
+        for name in Protections.__annotations__
+    ]
+    httpx_own = list(inspect.signature(theirs).parameters.values())[1:]
+    ours.__signature__ = inspect.Signature([*own, *protections, *httpx_own])
 
 
 _show(ResilientClient.__init__, httpx.Client.__init__)

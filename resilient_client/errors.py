@@ -15,9 +15,18 @@ from .outcome import Outcome, Verdict, record_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ._flow.attempt import Call
     from .policy import Policy
 
-__all__ = ["ApiError", "PolicyError", "raise_for_status"]
+__all__ = [
+    "ApiError",
+    "BulkheadFull",
+    "CircuitOpen",
+    "PaceExceeded",
+    "PolicyError",
+    "StoreAway",
+    "raise_for_status",
+]
 
 
 class ApiError(httpx.HTTPStatusError):
@@ -141,6 +150,79 @@ class ApiError(httpx.HTTPStatusError):
         return "\n".join(
             f"{name}: {one_line(str(value), 2000)}" for name, value in lines.items() if value is not None
         )
+
+
+class CircuitOpen(httpx.TransportError):
+    """The host has failed too often of late, and this request was not sent to it."""
+
+    def __init__(self, message: str, *, request: httpx.Request, retry_after: float, retry_at: float) -> None:
+        super().__init__(message, request=request)
+        self.retry_after = (
+            retry_after  # seconds from now after which the host is asked again, at the earliest
+        )
+        self.retry_at = retry_at  # the same as epoch seconds, by the transport's clock
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, (type(self), str(self), self.request, self.retry_after, self.retry_at)
+
+
+class PaceExceeded(httpx.PoolTimeout):
+    """The API's budget has no room for this request in the time that it has, and it was not sent."""
+
+    def __init__(self, message: str, *, request: httpx.Request, retry_after: float, retry_at: float) -> None:
+        super().__init__(message, request=request)
+        self.retry_after = retry_after  # seconds from now after which there is room, at the earliest
+        self.retry_at = retry_at  # the same as epoch seconds, by the transport's clock
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, (type(self), str(self), self.request, self.retry_after, self.retry_at)
+
+
+class StoreAway(httpx.TransportError):
+    """The server that this client shares its budgets with is away, and it was told to refuse calls then; this one was not sent."""
+
+
+class BulkheadFull(httpx.PoolTimeout):
+    """As many calls as may be are under way to this host, and there was no room for this one; it was not sent."""
+
+
+def _made_again(
+    kind: type[CircuitOpen | PaceExceeded],
+    message: str,
+    request: httpx.Request,
+    retry_after: float,
+    retry_at: float,
+) -> Exception:
+    return kind(message, request=request, retry_after=retry_after, retry_at=retry_at)
+
+
+def refusal(call: Call, kind: str, retry_in: float) -> Exception:
+    """Make the exception of a call that a protection does not let through."""
+    request, api = call.request, call.rules.api
+    where = f"{request.url.host} ({api})"
+    if kind == "bulkhead_full":
+        return BulkheadFull(
+            f"as many calls as may be are under way to {where}, and this one was not sent", request=request
+        )
+    if kind == "store_away":
+        return StoreAway(
+            f"the store that the budgets of {where} are shared by is away, and this request was not sent",
+            request=request,
+        )
+    retry_at = call.setting.clock.time() + retry_in
+    if kind == "paced":
+        return PaceExceeded(
+            f"{where} has room for this request in {retry_in:.3g} s, and it has not so much time; it was not sent",
+            request=request,
+            retry_after=retry_in,
+            retry_at=retry_at,
+        )
+    return CircuitOpen(
+        f"{where} has failed too often of late, and is not asked for {retry_in:.3g} s; this request was not sent",
+        request=request,
+        retry_after=retry_in,
+        retry_at=retry_at,
+    )
 
 
 def api_error(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from datetime import date
 from math import isfinite
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from .ratelimit import SPACE as _SPACE
 from .ratelimit import RateLimitItem, parse_ratelimit, parse_ratelimit_policy
@@ -18,11 +18,15 @@ from .ratelimit import RateLimitItem, parse_ratelimit, parse_ratelimit_policy
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import httpx
+
 __all__ = [
     "FOREVER",
     "Kind",
+    "Left",
     "RateLimitItem",
     "bucket_wait",
+    "budget_left",
     "default_kind",
     "parse_http_date",
     "parse_ratelimit",
@@ -325,3 +329,54 @@ def _wait_until_more(items: Sequence[RateLimitItem]) -> float | None:
     in_the_way = [item for item in told if item.remaining == 0] if told else items
     resets = [item.reset for item in in_the_way if item.reset is not None]
     return _delta(max(resets), 0.0) if resets else None
+
+
+# --- What is left of a budget -------------------------------------------------------------------------------
+
+_REMAINING: Final = ("RateLimit-Remaining", "X-RateLimit-Remaining")
+_LIMIT: Final = ("RateLimit-Limit", "X-RateLimit-Limit")
+_RESET: Final[Mapping[str, Kind]] = {"RateLimit-Reset": "seconds", "X-RateLimit-Reset": "reset"}
+
+
+class Left(NamedTuple):
+    """What a reply says of the budget that it was counted against; None where it does not say."""
+
+    remaining: float | None  # units
+    limit: float | None  # units in all
+    reset_in: float | None  # seconds until there are more
+
+
+def budget_left(headers: httpx.Headers, now: Callable[[], float]) -> Left | None:
+    """Read what a reply's headers say of a budget: the RateLimit field, the three fields of its earlier drafts, or the X- ones.
+
+    https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/. `now` tells the time in epoch seconds, where
+    it matters. None where they say nothing of what is left, nor of how much there is.
+    """
+    for name, _ in headers.raw:
+        if b"ratelimit" in name.lower():
+            break
+    else:
+        return None
+    items = parse_ratelimit(", ".join(headers.get_list("RateLimit"))) if "RateLimit" in headers else ()
+    told = [item for item in items if item.remaining is not None]
+    if told:
+        least = min(told, key=lambda item: item.remaining or 0)
+        return Left(least.remaining, least.quota, least.reset)
+    remaining, limit = _first_number(headers, _REMAINING), _first_number(headers, _LIMIT)
+    if remaining is None and limit is None:
+        return None
+    at = server_now(headers.get_list("Date"), now())
+    resets = (
+        wait_from_lines(headers.get_list(name), kind, at) for name, kind in _RESET.items() if name in headers
+    )
+    return Left(remaining, limit, next((reset for reset in resets if reset is not None), None))
+
+
+def _first_number(headers: httpx.Headers, names: Sequence[str]) -> float | None:
+    for name in names:
+        # Earlier drafts let the limit be followed by the windows that it is made of.
+        text = headers.get(name, "").partition(",")[0].partition(";")[0].strip(_SPACE)
+        number = _whole(text)
+        if number is not None:
+            return float(number)
+    return None

@@ -29,6 +29,8 @@ Reason = Literal[
     "retry_disabled",
     "budget_exhausted",
     "circuit_open",
+    "bulkhead_full",
+    "store_away",
 ]
 
 RECORD = "resilience.record"  # the key under which a response's extensions carry the Record
@@ -71,6 +73,9 @@ class Attempt:
     change: tuple[str, ...] = ()  # what was renewed after this attempt: "nonce", "refresh", "override"
     request_id: str | None = None
     elapsed: float = 0.0  # seconds from sending to the headers, or to the end of an error's body
+    queued: float = (
+        0.0  # seconds that it waited before it was sent: for its turn, for room, or for the host to work
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,8 @@ class Outcome:
     )
     idempotency_key: str | None = None  # the key that every attempt carried
     api: str = ""
+    queued: float = 0.0  # seconds that its attempts waited before they were sent, on behalf of a protection
+    hedges: int = 0  # requests sent beside an attempt whose answer was late
 
 
 @dataclass(slots=True)
@@ -101,6 +108,7 @@ class Tried:
     base: float = 0.0  # seconds of waiting before jitter; the upper end where the jitter is full
     wait: float = 0.0
     change: tuple[str, ...] = ()
+    queued: float = 0.0  # seconds before it was sent
 
 
 class Record:
@@ -121,6 +129,9 @@ class Record:
     key: str | None = None
     wall: float | None = None  # epoch seconds when the error that ended the call was in
     secrets: frozenset[str] = frozenset()  # what its requests carried that nobody else may read
+    waited = 0.0  # seconds before the newest attempt was sent
+    queued = 0.0  # and before all of them
+    hedges = 0
     read_whole = False  # the body of the response that ended the call is in memory
 
     @property
@@ -139,7 +150,14 @@ class Record:
             verdict = self.rules.success(self.status)
             begun = self.started if self.sent is None else self.sent
             attempts.append(
-                Attempt(len(attempts) + 1, self.status, None, verdict, elapsed=max(0.0, self.ended - begun))
+                Attempt(
+                    len(attempts) + 1,
+                    self.status,
+                    None,
+                    verdict,
+                    elapsed=max(0.0, self.ended - begun),
+                    queued=self.waited,
+                )
             )
         elif attempts:
             verdict = attempts[-1].verdict
@@ -154,6 +172,8 @@ class Record:
             maybe_applied=self.maybe_applied,
             idempotency_key=self.key,
             api=self.rules.api,
+            queued=self.queued,
+            hedges=self.hedges,
         )
 
 
@@ -173,6 +193,7 @@ def attempt_of(number: int, tried: Tried) -> Attempt:
         change=tried.change,
         request_id=verdict.request_id,
         elapsed=tried.elapsed,
+        queued=tried.queued,
     )
 
 

@@ -23,6 +23,7 @@ from ._words import (
     Network,
     Override,
     Paces,
+    Protect,
     Rule,
     Signing,
     Table,
@@ -77,6 +78,8 @@ class Policy(Table):
     """Bounds of every call."""
     pace: Paces = Field(default_factory=list)
     """The budgets that the API publishes."""
+    protect: Protect = Protect()
+    """What protects the calls of its clients."""
     should_retry: str | None = None
     """A response header whose true or false overrides what the rules say of retrying."""
     codes: dict[str, Codes] = Field(default_factory=dict)

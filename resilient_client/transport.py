@@ -18,7 +18,9 @@ from . import _log
 from ._deadline import Shrinking
 from ._drive import aclose, adrive, close, drive
 from ._flow import Told, flow
+from ._flow.admit import abandon, at_once, release, went_well
 from ._flow.attempt import AUTH, FAILED, HOP, OPTIONS, Call, arrive, begin, check_options, deadline_seconds
+from ._guard.guards import Guards
 from ._httpx import HOST, AsyncWatched, Watched, bound_reads
 from ._log import logger
 from .clock import Clock, default_clock
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
     from types import TracebackType
+    from typing import Unpack
 
     from ._flow.rulebook import Rulebook
+    from ._guard.settings import Protections
     from ._report import Observers
     from .observers import Observer
     from .policy import Policy
@@ -55,10 +59,12 @@ class _Core:
         *,
         clock: Clock | None,
         deadline: float | None,
+        protections: Protections,
         debug: bool = False,
     ) -> None:
         self.rules: Rulebook = rulebook(policy)
         self.clock = default_clock() if clock is None else clock
+        self.guards = Guards(self.clock, protections)
         self.deadline = deadline_seconds(deadline)
         self.debug = debug
         # Given by a client, which has a jar of its own; a bare transport carries cookies over onto the final response.
@@ -97,9 +103,12 @@ class _Core:
         if self.observers is not None:
             call.reporter = self.observers.reporter(call)
             quick = False
+        guard = self.guards.of(call.rules, request.url)
+        call.guard = guard
         if quick:
             begin(call)
-            call.begun = call.request is request
+            call.begun = call.request is request and (not guard.gated or at_once(call))
+        guard.crowd.begin()
         return call
 
     def told(self, response: httpx.Response | None, error: Exception | None) -> Told:
@@ -112,6 +121,13 @@ class _Core:
         """End a call that succeeded at its first attempt, and of which the policy has nothing to say."""
         call.status, call.ended = response.status_code, self.clock.monotonic()
         response.extensions[RECORD] = call
+        if call.entry is not None:
+            went_well(call, response, call.ended)
+            if type(response.stream) is BYTES:
+                release(call, overloaded=False)
+        call.guard.crowd.end()
+        if call.guard.budget is not None:
+            call.guard.budget.first_try_succeeded(call.ended)
         if call.travelled:
             self._forget_travels(call.request, response)
         if call.watch is not None:
@@ -147,6 +163,16 @@ class _Core:
             raise error
         response.extensions[RECORD] = call
         return response
+
+    @staticmethod
+    def room(call: Call, response: httpx.Response) -> Callable[[], None] | None:
+        """Give what lets go of the room that a call has in its bulkhead, for when its body has been read; None: it has none."""
+        if call.entry is None or call.entry.place is None:
+            return None
+        if type(response.stream) is BYTES:
+            release(call, overloaded=False)
+            return None
+        return partial(release, call, overloaded=False)
 
     def broke(self, call: Call, error: Exception) -> None:
         """Let the error of a body that broke off in the caller's hands tell what the call went through."""
@@ -187,6 +213,7 @@ class ResilientTransport(httpx.BaseTransport):
         clock: what tells the time and waits; the system's when left out, or that of `testing.use_clock`.
         deadline: seconds that one call may take, attempts, waits and the reading of an error's body together.
         observers: who is told of attempts, retries and ends of calls; see `resilient_client.observers`.
+        protections: `budget`, `pace`, `breaker`, `hedge`, `bulkhead`, `shared` and `scope`; see `resilient_client.protection`.
 
     Works in `httpx.Client(transport=…)` and in `mounts={…}`, one policy per host. The response of the last attempt is returned
     as httpx would return it; `outcome_of(response)` tells what happened.
@@ -194,7 +221,8 @@ class ResilientTransport(httpx.BaseTransport):
     Raises:
         PolicyError: the policy cannot be used; the message says what to do.
         ValueError: the deadline is no number above 0.
-        TypeError: an observer has nothing to be told by, or must be awaited where nothing can be.
+        TypeError: an observer has nothing to be told by, or must be awaited where nothing can be; or a protection cannot
+            be set to what was given.
     """
 
     def __init__(
@@ -205,8 +233,9 @@ class ResilientTransport(httpx.BaseTransport):
         clock: Clock | None = None,
         deadline: float | None = None,
         observers: Iterable[Observer] = (),
+        **protections: Unpack[Protections],
     ) -> None:
-        self.core = _Core(policy, clock=clock, deadline=deadline)
+        self.core = _Core(policy, clock=clock, deadline=deadline, protections=protections)
         self.core.observers = observed_by(observers, tasks=False)
         self._inner: httpx.BaseTransport = httpx.HTTPTransport() if transport is None else transport
         bound_reads(self._inner)
@@ -228,6 +257,10 @@ class ResilientTransport(httpx.BaseTransport):
                 response = inner.handle_request(request)
             except Exception as error:  # noqa: BLE001 - the flow decides what it is
                 opening = core.told(None, error)
+            except BaseException:
+                call.guard.crowd.end()
+                abandon(call)
+                raise
             else:
                 if response.status_code in call.rules.at_once:
                     core.let_through(call, response)
@@ -251,8 +284,9 @@ class ResilientTransport(httpx.BaseTransport):
             raise
 
     def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
+        room = self.core.room(call, response)
         if type(response.stream) is not BYTES:
-            response.stream = Watched(response.stream, partial(self.core.broke, call))  # type: ignore[arg-type]  # sync by its transport
+            response.stream = Watched(response.stream, partial(self.core.broke, call), room)  # type: ignore[arg-type]  # sync by its transport
         return response
 
     def __getattr__(self, name: str) -> Any:
@@ -299,8 +333,9 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
         clock: Clock | None = None,
         deadline: float | None = None,
         observers: Iterable[Observer] = (),
+        **protections: Unpack[Protections],
     ) -> None:
-        self.core = _Core(policy, clock=clock, deadline=deadline)
+        self.core = _Core(policy, clock=clock, deadline=deadline, protections=protections)
         self.core.observers = observed_by(observers, tasks=True)
         self._inner: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport() if transport is None else transport
         bound_reads(self._inner)
@@ -316,6 +351,10 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
                 response = await inner.handle_async_request(request)
             except Exception as error:  # noqa: BLE001 - the flow decides what it is
                 opening = core.told(None, error)
+            except BaseException:
+                call.guard.crowd.end()
+                abandon(call)
+                raise
             else:
                 if response.status_code in call.rules.at_once:
                     core.let_through(call, response)
@@ -339,8 +378,9 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
             raise
 
     def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
+        room = self.core.room(call, response)
         if type(response.stream) is not BYTES:
-            response.stream = AsyncWatched(response.stream, partial(self.core.broke, call))  # type: ignore[arg-type]  # async by its transport
+            response.stream = AsyncWatched(response.stream, partial(self.core.broke, call), room)  # type: ignore[arg-type]  # async by its transport
         return response
 
     def __getattr__(self, name: str) -> Any:

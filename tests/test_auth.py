@@ -118,7 +118,7 @@ def test_no_nonce_is_ever_used_twice() -> None:
         return httpx.Response(503 if len(seen) % 5 else 200)
 
     with ResilientClient(
-        clock=VirtualClock(), auth=HmacAuth("key-name", SECRET), transport=mock(answer)
+        clock=VirtualClock(), auth=HmacAuth("key-name", SECRET), transport=mock(answer), budget=False
     ) as client:
         for _ in range(100):
             client.get(URL)

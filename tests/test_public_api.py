@@ -33,7 +33,9 @@ from resilient_client import (
     policy_names,
     raise_for_status,
 )
+from resilient_client._guard.settings import UNPROTECTED
 from resilient_client.outcome import Reason
+from resilient_client.protection import Protections
 from resilient_client.testing import VirtualClock, error_response
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 NAMES = {
     "ApiError", "AsyncResilientClient", "AsyncResilientTransport", "Attempt", "HmacAuth", "Outcome", "Policy", "PolicyError",
+    "BulkheadFull", "CircuitOpen", "PaceExceeded", "StoreAway",
     "ResilientClient", "ResilientTransport", "TokenAuth", "Verdict", "load_policy", "outcome_of", "policy_names",
     "raise_for_status",
 }  # fmt: skip
@@ -120,6 +123,16 @@ def test_a_client_takes_what_httpx_takes(ours: type, theirs: type) -> None:
     assert {name: default for name, default in shape(theirs).items() if name != "*"}.items() <= actual.items()
 
 
+@pytest.mark.parametrize("client", [ResilientClient, AsyncResilientClient])
+def test_help_shows_the_protections(client: type) -> None:
+    """Every keyword of `Protections` stands in the signature, and has no default but the policy's word."""
+    names = list(Protections.__annotations__)
+    shown = shape(client)
+
+    assert list(UNPROTECTED.with_({}).__dataclass_fields__) == names
+    assert {repr(shown[name]) for name in names} == {"<as the policy says>"}
+
+
 @pytest.mark.parametrize("kind", [ResilientTransport, AsyncResilientTransport])
 def test_a_transport_wraps_another(kind: type) -> None:
     """`ResilientTransport(policy, transport, *, clock, deadline)`."""
@@ -175,7 +188,8 @@ def test_the_reasons_are_these() -> None:
     """Callers compare with these words."""
     assert set(get_args(Reason)) == {
         "success", "not_retryable", "attempts_exhausted", "deadline", "wait_too_long", "body_not_replayable", "cannot_change",
-        "retry_disabled", "budget_exhausted", "circuit_open",
+        "retry_disabled", "budget_exhausted", "circuit_open", "bulkhead_full",
+        "store_away",
     }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from .prove import prove
 from .sandbox import sandbox
 from .schema import schema
 from .show import show
+from .simulate import simulate
 
 __all__ = ["main"]
 
@@ -30,5 +31,5 @@ def main() -> None:
     """See how a client behaves that knows how each API fails."""
 
 
-for _command in (check, demo, explain, new, plan, policies, prove, sandbox, schema, show):
+for _command in (check, demo, explain, new, plan, policies, prove, sandbox, schema, show, simulate):
     main.add_command(_command)

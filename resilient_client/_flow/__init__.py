@@ -1,10 +1,10 @@
 """One request's way through the library, with no I/O in it. Start reading here.
 
-    request --> attempt --> classify --> decide --+--> response
-                   ^                              |
-                   +------ amend <---- wait <-----+
+    request --> admit --> attempt --> classify --> decide --+--> response
+                  ^                                         |
+                  +----------- amend <---- wait <-----------+
 
-`flow` is a generator: it yields steps (send, read, discard, sleep, sign, tell), is told what came back and when, and returns the
+`flow` is a generator: it yields steps (send, read, discard, sleep, sign, tell, …), is told what came back and when, and returns the
 response or the error that the call ends with. It holds no socket, no clock and no randomness. `_drive.py` carries the steps
 out, once for threads and once for tasks, and decides nothing.
 """
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from resilient_client.masking import mask, mask_exception, secrets_of
 from resilient_client.outcome import Tried
 
-from . import amend, attempt
+from . import admit, amend, attempt
 from .classify import Reading, classify, network_reading
 from .decide import Again, decide
-from .steps import Body, Discard, Read, Send, Sign, Sleep, Step, Tell, Told
+from .steps import Ask, Body, Discard, Queue, Race, Raced, Read, Send, Sign, Sleep, Step, Tell, Told
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -33,13 +33,28 @@ if TYPE_CHECKING:
 
     Steps = Generator[Step, Told, httpx.Response | None]
 
-__all__ = ["Body", "Discard", "Read", "Send", "Sign", "Sleep", "Step", "Tell", "Told", "flow"]
+__all__ = [
+    "Ask",
+    "Body",
+    "Discard",
+    "Queue",
+    "Race",
+    "Raced",
+    "Read",
+    "Send",
+    "Sign",
+    "Sleep",
+    "Step",
+    "Tell",
+    "Told",
+    "flow",
+]
 
 NO_LIMIT = 1 << 62  # bytes
 PATIENCE = 10.0  # seconds that reading an error's body may take where there is no deadline
 
 
-def flow(call: Call, opening: Told | None = None) -> Steps:  # noqa: C901 - the whole way, on one screen
+def flow(call: Call, opening: Told | None = None) -> Steps:
     """Lead one call from its first attempt to its end: return its response, or None and leave the error in `call.error`.
 
     `opening` is what the first attempt brought, where it has been made already: a driver may send what `begin` has judged, and need
@@ -48,20 +63,42 @@ def flow(call: Call, opening: Told | None = None) -> Steps:  # noqa: C901 - the 
     Raises:
         ValueError, TypeError: the caller's idempotency key cannot be used. Nothing has been asked for yet.
     """
+    ended = False
+    try:
+        response = yield from _lead(call, opening)
+        ended = True
+        return response
+    finally:
+        if call.guard is not None:
+            call.guard.crowd.end()
+            if not ended:
+                admit.abandon(call)
+
+
+def _lead(call: Call, opening: Told | None) -> Steps:  # noqa: C901, PLR0911, PLR0912 - the whole way, on one screen
     if opening is None:
         attempt.begin(call)
     sent_at = call.started
     refused: httpx.Request | None = None
     signing = call.sign_first
     while True:
+        if call.guard is not None and call.guard.gated and opening is None:
+            refusal = yield from admit.enter(call, sent_at)
+            if refusal is not None:
+                return (yield from _settle(call, refusal.reason, Told(refusal.at, None, refusal.error), None))
+            sent_at = call.entry.at
         if signing:
             told = yield Sign(call.request, call.auth, refused, call.until)
             if told.error is not None:
                 mask_exception(told.error, call.secrets)
+                if call.guard is not None:
+                    admit.abandon(call)
                 return (yield from _settle(call, "cannot_change", told, None))
             sent_at = told.at
-        told = opening if opening is not None else (yield Send(call.request, call.until))
+        told = opening if opening is not None else (yield from admit.sent(call))
         opening = None
+        if call.entry is not None:
+            yield from admit.answered(call, told)
         response = told.response
         if response is not None:
             if response.status_code in call.rules.at_once or (
@@ -75,26 +112,43 @@ def flow(call: Call, opening: Told | None = None) -> Steps:  # noqa: C901 - the 
         if reading.verdict.category == "success" and response is not None:
             return (yield from _succeed(call, told, response, sent_at))
         tried = _remember(call, told, reading, sent_at)
+        if call.entry is not None:
+            yield from admit.judged(call, reading.verdict, told.at, sent_at)
         answer = decide(call, reading.retry, call.tried[:-1], tried, token_expired=_token_expired(call, told))
         if not isinstance(answer, Again):
             return (yield from _settle(call, answer.reason, told, response))
         following = amend.next_request(call, answer.change)
         if following is None:
             return (yield from _settle(call, "cannot_change", told, response))
+        if call.guard is not None:
+            reason = yield from admit.again(call, reading.verdict, answer.seconds, told.at)
+            if reason is not None:
+                return (yield from _settle(call, reason, told, response))
         tried.base, tried.wait, tried.change = answer.base, answer.seconds, answer.change
-        call.watched(tried, response)
-        if response is not None:
-            call.keep_cookies(response)
-            told = yield Discard(response)
-            response = None
-        if call.reporter is not None:
-            told = yield Tell(call, ("attempt", "retry"))
-        if answer.seconds > 0:
-            told = yield Sleep(answer.seconds)
-        sent_at = told.at
+        sent_at = yield from _wait(call, tried, response, told.at)
+        response = None
         refused = call.request if answer.refresh else None
         call.request = following
         signing = call.auth is not None
+
+
+def _wait(
+    call: Call, tried: Tried, response: httpx.Response | None, now: float
+) -> Generator[Step, Told, float]:
+    """Let go of an attempt's response, tell of the attempt, and wait; give the time."""
+    call.watched(tried, response)
+    if response is not None:
+        call.keep_cookies(response)
+        now = (yield Discard(response)).at
+    if call.reporter is not None:
+        now = (yield Tell(call, ("attempt", "retry"))).at
+    if tried.wait > 0:
+        if call.guard is not None:
+            call.guard.crowd.sleep(call)
+        now = (yield Sleep(tried.wait)).at
+        if call.guard is not None:
+            call.guard.crowd.wake(call)
+    return now
 
 
 def _worth_reading(call: Call, response: httpx.Response) -> bool:
@@ -139,7 +193,14 @@ def _masked(call: Call, reading: Reading) -> Reading:
 
 
 def _remember(call: Call, told: Told, reading: Reading, sent_at: float) -> Tried:
-    tried = Tried(reading.rule, reading.verdict, told.error, at=told.at, elapsed=max(0.0, told.at - sent_at))
+    tried = Tried(
+        reading.rule,
+        reading.verdict,
+        told.error,
+        at=told.at,
+        elapsed=max(0.0, told.at - sent_at),
+        queued=call.waited,
+    )
     call.tried = [*call.tried, tried]
     if call.leaves_traces():
         verdict = reading.verdict
@@ -149,7 +210,8 @@ def _remember(call: Call, told: Told, reading: Reading, sent_at: float) -> Tried
             applied = verdict.category in {"server", "upstream", "maintenance"}
         else:
             applied = verdict.status is not None and verdict.status >= 500
-        call.maybe_applied = call.maybe_applied or applied
+        # Of two that were sent, one may have been lost.
+        call.maybe_applied = call.maybe_applied or applied or call.hedges > 0
     return tried
 
 
@@ -160,6 +222,10 @@ def _token_expired(call: Call, told: Told) -> bool:
 
 def _succeed(call: Call, told: Told, response: httpx.Response, sent_at: float) -> Steps:
     call.status, call.sent, call.ended = response.status_code, sent_at, told.at
+    if call.guard is not None:
+        if call.entry is not None:
+            yield from admit.judged(call, call.rules.success(response.status_code), told.at, sent_at)
+        yield from admit.ended(call, told.at, well=True)
     if call.cookies:
         call.host.with_cookies(response, call.cookies)
     call.watched(None, response)
@@ -169,7 +235,10 @@ def _succeed(call: Call, told: Told, response: httpx.Response, sent_at: float) -
 
 
 def _settle(call: Call, reason: Reason, told: Told, response: httpx.Response | None) -> Steps:
-    call.reason, call.ended, call.wall, call.error = reason, told.at, told.wall, told.error
+    call.reason, call.ended, call.wall, call.error = reason, told.at, told.wall or None, told.error
+    if call.guard is not None:
+        well = bool(call.tried) and told.error is None and not admit.fails(call.tried[-1].verdict)
+        yield from admit.ended(call, told.at, well=well)
     if call.cookies and response is not None:
         call.host.with_cookies(response, call.cookies)
     moments: tuple[Moment, ...] = ("give_up",)

@@ -44,10 +44,12 @@ FAILED = (
     "resilience.failed"  # the one in which an auth leaves who is told of the error that its sign-in ends with
 )
 KNOWN_OPTIONS = frozenset(
-    {"policy", "deadline", "retry", "idempotency_key", "idempotent", "override_conflict"}
+    {"policy", "deadline", "retry", "idempotency_key", "idempotent", "override_conflict", "park"}
 )
 
-_NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"})
+_NEVER_SENT = frozenset(
+    {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "CircuitOpen", "StoreAway"}
+)
 _IN_CONNECTING = frozenset(
     {"ConnectTimeout", "ConnectError", "ConnectionRefusedError", "ClientConnectorError", "gaierror"}
 )
@@ -72,6 +74,9 @@ class Host(Protocol):
 
     def with_cookies(self, response: httpx.Response, lines: tuple[bytes, ...]) -> None:
         """Put the Set-Cookie lines of earlier responses before the response's own."""
+
+    def refused(self, call: Call, kind: str, retry_in: float) -> Exception:
+        """Make the exception of a call that a protection does not let through, `retry_in` seconds being infinite or not."""
 
 
 class Setting(Protocol):
@@ -107,6 +112,9 @@ class Call(Record):
     begun = False  # `begin` has judged it, and the caller's own request can be sent as it is
     travelled = False  # its extensions tell its redirects of it
     watch: Callable[[Call, Tried | None, httpx.Response | None], None] | None = None  # told of every attempt
+    guard: Any = None  # what protects it; None: nothing does
+    entry: Any = None  # what its newest attempt holds of that
+    price = 0  # what the retry budget took for its newest retry
     reporter: Any = None  # what tells those who observe the call; None where nobody does
 
     def __init__(self, request: httpx.Request, rules: Rulebook, started: float, setting: Setting) -> None:
@@ -224,7 +232,7 @@ def check_options(options: object) -> None:
             f'extensions["resilience"] has no {", ".join(map(repr, unknown))}; '
             f"it takes {', '.join(sorted(KNOWN_OPTIONS))}"
         )
-    for name in ("retry", "idempotent", "override_conflict"):
+    for name in ("retry", "idempotent", "override_conflict", "park"):
         if not isinstance(options.get(name, False), bool):
             raise TypeError(f'extensions["resilience"]["{name}"] is True or False, not {options[name]!r}')
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
+from resilient_client._guard.settings import Protection
 from resilient_client.outcome import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from resilient_client._guard.settings import Paced
     from resilient_client.hints import Kind
 
 Code = str | int
@@ -240,6 +242,8 @@ class Rulebook:
     by_status: Mapping[int | None, Sequence[Entry]] = dataclasses.field(
         default_factory=dict
     )  # rules that ask for no code
+    protection: Protection = dataclasses.field(default_factory=Protection)
+    paces: tuple[Paced, ...] = ()  # the budgets that the API publishes
     _successes: dict[int, Verdict] = dataclasses.field(default_factory=dict)
 
     def candidates(self, code: Code | None, status: int) -> list[Entry]:

@@ -9,11 +9,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
+
+    from resilient_client._guard.bulkhead import Place
 
     from .attempt import Call
 
-__all__ = ["Body", "Discard", "Moment", "Read", "Send", "Sign", "Sleep", "Step", "Tell", "Told"]
+__all__ = [
+    "Ask",
+    "Body",
+    "Discard",
+    "Moment",
+    "Queue",
+    "Race",
+    "Raced",
+    "Read",
+    "Send",
+    "Sign",
+    "Sleep",
+    "Step",
+    "Tell",
+    "Told",
+]
 
 
 class Send(NamedTuple):
@@ -23,6 +42,39 @@ class Send(NamedTuple):
     until: (
         float | None
     )  # when the call's deadline passes; every timeout of the attempt shrinks to what is left
+
+
+class Race(NamedTuple):
+    """Send this request and, where no answer has come after `delay`, another like it; the better answer counts.
+
+    Told: as by `Send`, and a `Raced`. The other one is called off, and closed where its answer has come all the same.
+    """
+
+    request: httpx.Request
+    until: float | None
+    auth: object  # signs the second one; None: nothing does
+    delay: float  # seconds
+    second: Callable[[], httpx.Request | None]  # makes the second one; None: it must not be sent
+
+
+class Raced(NamedTuple):
+    """How a race went."""
+
+    request: httpx.Request  # the one whose answer counts
+    sent: int  # requests, 1 or 2
+
+
+class Ask(NamedTuple):
+    """Ask what may be far away, and block meanwhile. Told: its answer, or the error."""
+
+    question: Callable[[], object]
+
+
+class Queue(NamedTuple):
+    """Wait in front of a bulkhead until the place is granted. Told: nothing; where the time is up it is not granted."""
+
+    place: Place
+    until: float | None
 
 
 class Read(NamedTuple):
@@ -80,6 +132,8 @@ class Told(NamedTuple):
     error: Exception | None = None
     body: Body | None = None
     wall: float = 0.0  # epoch seconds; told with every Body
+    answer: object = None  # to what was asked
+    raced: Raced | None = None
 
 
-Step = Send | Read | Discard | Sleep | Sign | Tell
+Step = Send | Race | Ask | Queue | Read | Discard | Sleep | Sign | Tell

@@ -5,6 +5,7 @@ Law of this file: it imports pytest and the standard library, and what a test as
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,14 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.Fix
         stack.enter_context(refuse_bypass())
         stash[CLOCK] = stack.enter_context(use_clock(VirtualClock()))
         stack.callback(stash.__delitem__, CLOCK)  # a test that is run again gets a time of its own
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:  # noqa: ARG001 - pytest gives it
+    """Let each test begin with full budgets and closed breakers, whatever the ones before it met."""
+    guards = sys.modules.get("resilient_client._guard.guards")
+    if guards is not None:
+        guards.forget_all()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -25,6 +25,7 @@ if _IS_SUPPORTED:
         pytest_configure,  # noqa: F401
         pytest_fixture_setup,  # noqa: F401
         pytest_runtest_call,  # noqa: F401
+        pytest_runtest_setup,  # noqa: F401
     )
 
 

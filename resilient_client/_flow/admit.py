@@ -1,0 +1,423 @@
+"""May it be sent now? Asks what protects the call (see `_guard`) before each attempt, and tells it what came of it.
+
+    is the host worth asking (breaker) --> has its turn come (pacing) --> is there room (bulkhead) --> attempt
+
+Law of this file: whatever was granted is given back, on every way out. Engines that are far away are asked by `Ask`; what
+waits here waits before the request is signed.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resilient_client import hints
+from resilient_client._guard.breaker import Open, Parked, Permit
+from resilient_client._guard.pace import Refused as Full
+from resilient_client._guard.pace import Slot
+
+from . import amend
+from .attempt import FAILED
+from .steps import Ask, Queue, Race, Send, Sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    import httpx
+
+    from resilient_client._guard.breaker import Breaker, Ticket
+    from resilient_client._guard.bulkhead import Bulkhead, Place
+    from resilient_client._guard.guards import Guard
+    from resilient_client._guard.pace import Pacer
+    from resilient_client.outcome import Reason, Verdict
+
+    from .attempt import Call
+    from .steps import Step, Told
+
+    Asking = Generator[Step, Told, Any]
+
+__all__ = ["Refusal", "abandon", "again", "answered", "ended", "enter", "judged", "sent"]
+
+_AN_INSTANT = 1e-6  # seconds
+_GLANCE = 0.25  # seconds: how often a parked caller looks whether the host works again
+_HELD = 1.0  # seconds that a 429 without a hint holds the callers of a budget back
+_FAILURES = frozenset({"network", "server", "upstream", "maintenance", "rate_limit"})
+_OVERLOADED = frozenset({"rate_limit", "maintenance"})
+
+
+class Refusal(NamedTuple):
+    """The attempt must not be sent."""
+
+    reason: Reason
+    at: float  # monotonic seconds now
+    error: Exception  # what the call ends with, for there is no answer to give
+
+
+class Entry:
+    """What one attempt holds of its host's protections until it is over."""
+
+    __slots__ = ("at", "extra", "pacer", "permit", "place", "slot", "ticket", "waiting")
+
+    def __init__(self, now: float) -> None:
+        self.at = now  # when anything was last heard of it
+        self.permit: Permit | None = None
+        self.ticket: Ticket | None = None
+        self.pacer: Pacer | None = None
+        self.slot: Slot | None = None
+        self.waiting = False  # the slot's turn has not come, or it has not been sent
+        self.extra: Slot | None = None  # a hedge's
+        self.place: Place | None = None
+
+
+class _AwayError(Exception):
+    """What was to be asked is away, and its owner would rather be refused than go on alone."""
+
+
+def _ask(engine: Any, question: Callable[[], Any]) -> Asking:
+    if not engine.shared:
+        return question()
+    told = yield Ask(question)
+    if told.error is not None:
+        if type(told.error).__name__ == "StoreAwayError":  # by name: what knows it comes with an extra
+            raise _AwayError from told.error
+        raise told.error
+    return told.answer
+
+
+def at_once(call: Call) -> bool:
+    """Let the first attempt be sent where nobody has to be asked twice; else nothing is held, and `enter` is to be asked."""
+    guard: Guard = call.guard
+    now = call.started
+    if guard.far or guard.hedge is not None or FAILED in call.request.extensions:
+        return False
+    entry = call.entry = Entry(now)
+    if guard.breaker is not None:
+        permit = guard.breaker.admit(now)
+        if type(permit) is not Permit:
+            return False
+        entry.permit = permit
+    if guard.paces:
+        paced = guard.pace(call.request.method, call.request.url.path)
+        if paced is not None:
+            pacer, cost = paced
+            slot = pacer.reserve(cost, now, until=now + _AN_INSTANT)
+            if type(slot) is not Slot:
+                abandon(call)
+                return False
+            entry.pacer, entry.slot, entry.waiting = pacer, slot, True
+    if guard.bulkhead is not None:
+        entry.place = guard.bulkhead.acquire()
+        if entry.place is None or entry.place.state == "waiting":
+            abandon(call)
+            return False
+    entry.waiting = False
+    return True
+
+
+def went_well(call: Call, response: httpx.Response, now: float) -> None:
+    """Tell the engines of an attempt that `at_once` let through, and that succeeded. It keeps its room."""
+    entry: Entry = call.entry
+    if entry.slot is not None and entry.pacer is not None:
+        entry.pacer.finish(entry.slot, now)
+        entry.slot = None
+        left = hints.budget_left(response.headers, call.setting.clock.time)
+        if left is not None:
+            entry.pacer.learn(now, **left._asdict())
+    if entry.permit is not None:
+        entry.permit.succeeded(now, now - call.started)
+        entry.permit = None
+
+
+def enter(call: Call, now: float) -> Generator[Step, Told, Refusal | None]:
+    """Wait until the next attempt may be sent; None: it may, now."""
+    entry = call.entry = Entry(now)
+    try:
+        refusal = yield from _admitted(call, entry, now)
+        if refusal is not None:
+            yield from _give_back(call, entry)
+    except _AwayError:
+        refusal = _refused(call, "store_away", "store_away", entry.at)
+        abandon(call)
+    call.waited = entry.at - now
+    call.queued += call.waited
+    if refusal is not None:
+        call.entry = None
+    return refusal
+
+
+def _admitted(call: Call, entry: Entry, now: float) -> Generator[Step, Told, Refusal | None]:
+    guard: Guard = call.guard
+    signs_in = FAILED in call.request.extensions  # a sign-in waits for nobody who may be waiting for it
+    paced = guard.pace(call.request.method, call.request.url.path) if guard.paces else None
+    breaker = None if signs_in else guard.breaker
+    refusal: Refusal | None = None
+    while True:
+        if breaker is not None:
+            refusal = yield from _pass(call, breaker, entry)
+        if refusal is None and paced is not None:
+            refusal = yield from _turn(call, *paced, entry)
+        if refusal is not None or breaker is None or paced is None or entry.at - now < _AN_INSTANT:
+            break
+        now = entry.at
+        if (yield from _ask(breaker, partial(breaker.state, now))) != "open":
+            break
+        yield from _give_back(call, entry)  # it broke while others had their turn
+    if refusal is None and guard.bulkhead is not None and not signs_in:
+        refusal = yield from _room(call, guard.bulkhead, entry)
+    return refusal
+
+
+def _pass(call: Call, breaker: Breaker, entry: Entry) -> Generator[Step, Told, Refusal | None]:
+    until = call.until
+    answer = yield from _ask(breaker, partial(breaker.admit, entry.at, park=_parks(call)))
+    while isinstance(answer, Parked):
+        entry.ticket = ticket = answer.ticket
+        wait = answer.look_at - entry.at
+        if until is None or answer.look_at >= until:
+            return _refused(call, "circuit_open", "circuit_open", entry.at, wait)
+        told = yield Sleep(max(_AN_INSTANT, min(wait, _GLANCE)))
+        entry.at = now = told.at
+        if now >= until:
+            return _refused(call, "deadline", "circuit_open", now, max(0.0, answer.look_at - now))
+        answer = yield from _ask(breaker, partial(breaker.ticket_ready, ticket, now))
+    entry.ticket = None
+    if isinstance(answer, Open):
+        return _refused(call, "circuit_open", "circuit_open", entry.at, max(0.0, answer.retry_at - entry.at))
+    entry.permit = answer
+    return None
+
+
+def _refused(call: Call, reason: Reason, kind: str, now: float, retry_in: float = 0.0) -> Refusal:
+    """End a call that was not let through; it may be worth asking again in so many seconds."""
+    return Refusal(reason, now, call.host.refused(call, kind, retry_in))
+
+
+def _parks(call: Call) -> bool:
+    """Tell whether the caller would rather wait for its host than be refused."""
+    return call.until is not None and (call.guard.park or bool(call.option("park")))
+
+
+def _turn(call: Call, pacer: Pacer, cost: float, entry: Entry) -> Generator[Step, Told, Refusal | None]:
+    now = entry.at
+    longest = now + call.rules.longest_wait
+    until = longest if call.until is None else min(call.until, longest)
+    slot = yield from _ask(pacer, partial(pacer.reserve, cost, now, until=until))
+    if isinstance(slot, Full):
+        in_time = call.until is None or slot.at < call.until
+        return _refused(call, "wait_too_long" if in_time else "deadline", "paced", now, slot.at - now)
+    entry.pacer, entry.slot, entry.waiting = pacer, slot, True
+    wait = slot.at - now
+    while wait > _AN_INSTANT:
+        if now + wait >= until:
+            reason: Reason = "wait_too_long" if call.until is None or until < call.until else "deadline"
+            return _refused(call, reason, "paced", now, wait)
+        told = yield Sleep(wait)
+        entry.at = now = told.at
+        wait = yield from _ask(pacer, partial(pacer.confirm, slot, now))
+    return None
+
+
+def _room(call: Call, bulkhead: Bulkhead, entry: Entry) -> Generator[Step, Told, Refusal | None]:
+    entry.place = place = bulkhead.acquire()
+    if place is None:
+        return _refused(call, "bulkhead_full", "bulkhead_full", entry.at)
+    if place.state == "waiting":
+        told = yield Queue(place, call.until)
+        entry.at = told.at
+        if place.state == "waiting":
+            return _refused(call, "deadline", "bulkhead_full", entry.at)
+    return None
+
+
+def sent(call: Call) -> Generator[Step, Told, Told]:
+    """Send the attempt; once more beside it, where its answer is late and that does no harm."""
+    entry: Entry | None = call.entry
+    delay = None
+    if entry is not None:
+        entry.waiting = False
+        if _may_be_hedged(call):
+            delay = call.guard.hedge.delay(entry.at)
+    if entry is None or delay is None:
+        return (yield Send(call.request, call.until))
+    told = yield Race(call.request, call.until, call.auth, delay, partial(_second, call))
+    if told.raced is not None:
+        call.request = told.raced.request
+        call.hedges += told.raced.sent - 1
+        if entry.extra is not None and entry.pacer is not None and told.raced.sent == 1:
+            entry.pacer.cancel(entry.extra)  # it was paid for, and an answer came before it was sent
+            entry.extra = None
+    return told
+
+
+def _may_be_hedged(call: Call) -> bool:
+    guard: Guard = call.guard
+    return (
+        guard.hedge is not None
+        and call.stream is not None
+        and call.may_repeat()
+        and call.option("retry", default=True) is not False
+        # What is far away cannot be asked in the middle of a race.
+        and not (guard.far and call.entry.slot is not None)
+    )
+
+
+def _second(call: Call) -> httpx.Request | None:
+    """Make the hedge of an attempt, where it is allowed, paid for, and has room."""
+    guard: Guard = call.guard
+    entry: Entry = call.entry
+    now = call.setting.clock.monotonic()
+    if entry.pacer is not None and entry.slot is not None:
+        slot = entry.pacer.reserve(entry.slot.cost, now, until=now + _AN_INSTANT)
+        if isinstance(slot, Full):
+            return None
+        entry.extra = slot
+
+    def spend() -> bool:
+        budget = None if guard.far else guard.budget
+        return budget is None or budget.take(now, throttled=True) > 0
+
+    if guard.hedge is not None and guard.hedge.may_hedge(spend):
+        return amend.next_request(call, ())
+    if entry.pacer is not None and entry.extra is not None:
+        entry.pacer.cancel(entry.extra)
+        entry.extra = None
+    return None
+
+
+def answered(call: Call, told: Told) -> Generator[Step, Told, None]:
+    """Take in that an attempt's answer has come, or its error: the API has counted it, and says perhaps what is left."""
+    entry: Entry = call.entry
+    entry.at = now = told.at
+    pacer, slots = entry.pacer, [slot for slot in (entry.slot, entry.extra) if slot is not None]
+    entry.slot = entry.extra = None
+    if pacer is not None:
+        for slot in slots:
+            yield from _ask(pacer, partial(pacer.finish, slot, now))
+        if told.response is not None:
+            left = hints.budget_left(told.response.headers, call.setting.clock.time)
+            if left is not None:
+                yield from _ask(pacer, partial(pacer.learn, now, **left._asdict()))
+
+
+def judged(call: Call, verdict: Verdict, now: float, sent_at: float) -> Generator[Step, Told, None]:
+    """Tell what an attempt says of its host. A success keeps its room until its body has been read."""
+    entry: Entry = call.entry
+    took, entry.at = entry.at - sent_at, now
+    failed = fails(verdict)
+    permit, entry.permit = entry.permit, None
+    if permit is not None:
+        if failed:
+            yield from _ask(permit.breaker, partial(permit.failed, now, verdict.retry_after))
+        else:
+            yield from _ask(permit.breaker, partial(permit.succeeded, now, took))
+    if call.guard.hedge is not None and not failed:  # what failed fast says nothing of answers
+        call.guard.hedge.observe(now, took)
+    if verdict.category == "rate_limit" and entry.pacer is not None:
+        pacer, wait = entry.pacer, _HELD if verdict.retry_after is None else verdict.retry_after
+        chance = call.setting.chance()
+        held = min(wait, call.rules.longest_wait) * (1 + _SPREAD * chance)
+        yield from _ask(pacer, partial(pacer.hold, now, held))
+    if entry.place is not None and verdict.category != "success":
+        too_much = verdict.category in _OVERLOADED or verdict.status == 503
+        release(call, overloaded=True if too_much else None if failed else False)
+
+
+_SPREAD = 0.1  # of a hold: keeps processes that were told the same second apart
+
+
+def fails(verdict: Verdict) -> bool:
+    """Tell whether a verdict speaks against the host, and not against the request."""
+    return verdict.category in _FAILURES
+
+
+def again(call: Call, verdict: Verdict, seconds: float, now: float) -> Generator[Step, Told, Reason | None]:
+    """Ask whether a retry in so many seconds is worth its wait, and pay for it; else give the reason why not.
+
+    It is asked while the answer is still at hand.
+    """
+    try:
+        return (yield from _may_go_on(call, verdict, seconds, now))
+    except _AwayError:
+        return "store_away"
+
+
+def _may_go_on(
+    call: Call, verdict: Verdict, seconds: float, now: float
+) -> Generator[Step, Told, Reason | None]:
+    guard: Guard = call.guard
+    at = now + seconds
+    breaker, budget = guard.breaker, guard.budget
+    if (
+        breaker is not None
+        and not _parks(call)
+        and (yield from _ask(breaker, partial(breaker.state, at))) == "open"
+    ):
+        return "circuit_open"
+    if call.until is not None and guard.paces:
+        paced = guard.pace(call.request.method, call.request.url.path)
+        if paced is not None and not paced[0].shared and paced[0].earliest(paced[1], at) >= call.until:
+            return "deadline"
+    if budget is not None:
+        known = verdict.retry_after is not None or verdict.category in _OVERLOADED
+        told_so = known or (verdict.status is not None and verdict.status < 500)
+        call.price = yield from _ask(
+            budget,
+            partial(budget.take, now, throttled=told_so, crowd=guard.crowd.size),
+        )
+        if not call.price:
+            return "budget_exhausted"
+    return None
+
+
+def ended(call: Call, now: float, *, well: bool) -> Generator[Step, Told, None]:
+    """Tell the retry budget how the call ended."""
+    budget = call.guard.budget
+    if budget is None or not well:
+        return
+    if call.price:
+        yield from _ask(budget, partial(budget.refund, call.price))
+    elif not call.tried:
+        yield from _ask(budget, partial(budget.first_try_succeeded, now))
+
+
+def release(call: Call, *, overloaded: bool | None) -> None:
+    """Give an attempt's room to whoever waits for it."""
+    entry, bulkhead = call.entry, call.guard.bulkhead
+    if entry is None or bulkhead is None:
+        return
+    place, entry.place = entry.place, None
+    if place is not None:
+        for next_one in bulkhead.release(place, overloaded=overloaded):
+            next_one.wake()
+
+
+def _give_back(call: Call, entry: Entry) -> Asking:
+    pacer, slot, breaker = entry.pacer, entry.slot, call.guard.breaker
+    permit, ticket, now = entry.permit, entry.ticket, entry.at
+    entry.slot = entry.permit = entry.ticket = None
+    if pacer is not None and slot is not None:
+        yield from _ask(pacer, partial(pacer.cancel, slot))
+    if permit is not None:
+        yield from _ask(breaker, partial(permit.cancelled, now))
+    if breaker is not None and ticket is not None:
+        yield from _ask(breaker, partial(breaker.leave, ticket))
+    release(call, overloaded=None)
+
+
+def abandon(call: Call) -> None:
+    """Give back what an attempt holds whose call is broken off.
+
+    Whether it had arrived is not known: its units stay counted until its answer would be due.
+    """
+    call.guard.crowd.wake(call)
+    entry: Entry | None = call.entry
+    if entry is None:
+        return
+    if entry.slot is not None and entry.pacer is not None and entry.waiting:
+        entry.pacer.cancel(entry.slot)
+    if entry.permit is not None:
+        entry.permit.cancelled(entry.at)
+    if entry.ticket is not None and call.guard.breaker is not None:
+        call.guard.breaker.leave(entry.ticket)
+    entry.slot = entry.permit = entry.ticket = None
+    release(call, overloaded=None)

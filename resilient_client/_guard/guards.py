@@ -1,0 +1,183 @@
+"""Which engines protect a call: one set for each API, host and scope, shared by all clients of a process that are set up alike.
+
+Law of this file: it finds, and decides nothing. Each clock is a world of its own, so that a test with a virtual clock
+meets nothing of another's; a forked worker begins anew.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakSet
+
+from .breaker import Breaker
+from .budget import Crowd, RetryBudget
+from .bulkhead import Bulkhead
+from .hedge import Hedge
+from .pace import Pacer
+from .settings import UNPROTECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from resilient_client._flow.rulebook import Rulebook
+
+    from .settings import Paced, Protections
+
+__all__ = ["Guard", "Guards", "forget_all"]
+
+_MOST_HOSTS = 4096  # whose engines are kept; beyond that, the oldest begin anew
+
+_Key = tuple[object, ...]
+
+
+class Guard:
+    """What protects the calls of one client to one host; None is off."""
+
+    __slots__ = ("breaker", "budget", "bulkhead", "crowd", "far", "gated", "hedge", "paces", "park")
+
+    def __init__(self) -> None:
+        self.budget: RetryBudget | None = None
+        self.crowd = Crowd()
+        self.breaker: Breaker | None = None
+        self.bulkhead: Bulkhead | None = None
+        self.hedge: Hedge | None = None
+        self.paces: tuple[tuple[Paced, Pacer], ...] = ()
+        self.park = False
+        self.gated = False  # an attempt has to ask before it is sent
+        self.far = False  # what it asks may be on another machine
+
+    def pace(self, method: str, path: str) -> tuple[Pacer, float] | None:
+        """Find the budget that counts a request, and what it costs; None: it is free, or none counts it."""
+        for paced, pacer in self.paces:
+            if paced.routes is None or paced.routes.match(method, path):
+                cost = paced.cost(method, path)
+                return (pacer, cost) if cost > 0 else None
+        return None
+
+
+class _World:
+    """The engines of all who go by one clock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._engines: dict[_Key, Any] = {}
+
+    def engine(self, key: _Key, make: Callable[[], Any]) -> Any:
+        """Give the engine of this key, the same to all."""
+        with self._lock:
+            engine = self._engines.get(key)
+            if engine is None:
+                if len(self._engines) >= _MOST_HOSTS:
+                    for old in list(self._engines)[: _MOST_HOSTS // 2]:
+                        del self._engines[old]
+                engine = self._engines[key] = make()
+            return engine
+
+
+class Guards:
+    """The guards of one transport, each made when its host is first called.
+
+    Raises:
+        TypeError, ValueError: the keywords cannot be used; the message says what they take.
+    """
+
+    def __init__(self, clock: object, given: Protections) -> None:
+        UNPROTECTED.with_(given)
+        self._clock = clock
+        self._given = given
+        self._known: dict[_Key, Guard] = {}
+        self._own = _World()  # for a clock that cannot be looked up
+        _ALIVE.add(self)
+
+    def of(self, rules: Rulebook, url: httpx.URL) -> Guard:
+        """Find what protects a call by these rules to this URL."""
+        key = rules, url.raw_host, url.port, url.scheme
+        guard = self._known.get(key)
+        return guard if guard is not None else self._made(key, rules, url)
+
+    def forget(self) -> None:
+        """Look for every guard anew."""
+        self._known, self._own = {}, _World()
+
+    def _made(self, key: _Key, rules: Rulebook, url: httpx.URL) -> Guard:
+        protection = rules.protection.with_(self._given)
+        shared = protection.shared
+        world, place = (
+            _world(self._clock, self._own),
+            (rules.api, url.scheme, url.host, url.port, protection.scope),
+        )
+        name = f"{rules.api}:{url.scheme}://{url.host}:{url.port or ''}:{protection.scope}"
+        guard = Guard()
+        guard.crowd = world.engine((*place, "crowd"), Crowd)
+        if (budget := protection.budget) is not None:
+            guard.budget = world.engine(
+                (*place, budget, shared),
+                lambda: shared.budget(name, budget, clock=self._clock) if shared else RetryBudget(budget),
+            )
+        if (breaker := protection.breaker) is not None:
+            chance = random.random()  # noqa: S311 - no secret
+            guard.breaker = world.engine(
+                (*place, breaker, shared),
+                lambda: (
+                    shared.breaker(name, breaker, chance, clock=self._clock)
+                    if shared
+                    else Breaker(breaker, chance)
+                ),
+            )
+            guard.park = breaker.park
+        if (bulkhead := protection.bulkhead) is not None:
+            guard.bulkhead = world.engine((*place, bulkhead), lambda: Bulkhead(bulkhead))
+        if (hedge := protection.hedge) is not None:
+            guard.hedge = world.engine((*place, hedge), lambda: Hedge(hedge))
+        if protection.pace:
+            guard.paces = tuple(
+                (
+                    paced,
+                    world.engine(
+                        (*place, number, paced.windows, shared), self._pacer(paced, name, number, shared)
+                    ),
+                )
+                for number, paced in enumerate(rules.paces)
+            )
+        guard.far = shared is not None
+        guard.gated = guard.far or any((guard.breaker, guard.bulkhead, guard.hedge, guard.paces))
+        if len(self._known) >= _MOST_HOSTS:
+            self._known = {}
+        self._known[key] = guard
+        return guard
+
+    def _pacer(self, paced: Paced, name: str, number: int, shared: Any) -> Callable[[], Any]:
+        if shared:
+            return lambda: shared.pacer(f"{name}:{number}", *paced.windows, clock=self._clock)
+        return lambda: Pacer(*paced.windows)
+
+
+_ALIVE: WeakSet[Guards] = WeakSet()
+_WORLDS: WeakKeyDictionary[object, _World] = WeakKeyDictionary()
+_LOCK = threading.Lock()
+
+
+def _world(clock: object, own: _World) -> _World:
+    with _LOCK:
+        try:
+            return _WORLDS.setdefault(clock, _World())
+        except TypeError:  # a clock that has no hash, or no weak references
+            return own
+
+
+def forget_all() -> None:
+    """Let every client and transport of this process begin anew: full budgets, closed breakers, nothing learned."""
+    global _LOCK  # noqa: PLW0603 - one that a thread held when this process was forked stays held
+    _LOCK = threading.Lock()
+    _WORLDS.clear()
+    for guards in list(_ALIVE):
+        guards.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_all)
