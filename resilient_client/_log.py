@@ -101,10 +101,18 @@ def _what(verdict: Verdict, error: Exception | None) -> str:
 
 def gave_up(record: Record) -> None:
     """Log a call that ended in an error."""
-    if not logger.isEnabledFor(logging.WARNING) or not record.tried:
+    if not logger.isEnabledFor(logging.WARNING):
+        return
+    method, path = record.request.method, one_line(record.request.url.path)
+    if not record.tried:
+        if record.reason != "cannot_change":  # then a sign-in failed, and has been logged
+            _emit(
+                logging.WARNING,
+                "%s: %s %s was not sent: %s", record.rules.api, method, path, record.reason,
+                extra={"api": record.rules.api, "endpoint": f"{method} {path}", "reason": record.reason, "attempts": 0},
+            )  # fmt: skip
         return
     last = record.tried[-1]
-    method, path = record.request.method, one_line(record.request.url.path)
     _emit(
         logging.WARNING,
         "%s: %s %s failed with %s after %d attempt(s): %s",

@@ -161,8 +161,13 @@ class Record:
             )
         elif attempts:
             verdict = attempts[-1].verdict
-        else:
+        elif self.reason == "cannot_change":
             verdict = Verdict("NOT_SENT", "auth", cause="The request could not be signed, and was not sent.")
+        else:
+            cause = (
+                "What protects the host and its budget did not let the request through, and it was not sent."
+            )
+            verdict = Verdict("NOT_SENT", "other", cause=cause)
         return Outcome(
             attempts=tuple(attempts),
             verdict=verdict,

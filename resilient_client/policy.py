@@ -123,6 +123,10 @@ class Policy(Table):
                     f'rule "{rule.name}" has a wait of {longest:g} s, over the longest allowed, {self.limits.wait:g} s: '
                     "shorten it, or raise limits.wait"
                 )
+        if self.protect.pace and not self.pace:
+            raise ValueError(
+                "protect.pace is on, and there is no [pace] to keep to: add the table, or leave it off"
+            )
         if self.idempotency.length and self.idempotency.length[0] > self.idempotency.length[1]:
             raise ValueError("idempotency.length is [shortest, longest]: swap the two")
         return self

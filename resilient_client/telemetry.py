@@ -49,7 +49,7 @@ class OpenTelemetryObserver:
     A call is a span of kind INTERNAL, named like "POST zerotrace", which is current while its attempts run. Its
     attributes: `http.request.method`, `server.address`, `server.port`, `url.full` (without user and query),
     `http.response.status_code`, `error.type`, and `resilient_client.policy`, `.attempts`, `.maybe_applied`, `.reason`,
-    `.rule` (the last where the call gave up). Each wait is an event `resilient_client.retry` on it. The span ends when
+    `.rule` (where the call gave up), `.queued` (seconds) and `.hedges` (where there were any). Each wait is an event `resilient_client.retry` on it. The span ends when
     the response's head is there; the reading of a stream is not in it.
 
     Metrics: the counters `resilient_client.attempts`, `resilient_client.retries` (by rule) and
@@ -175,6 +175,10 @@ class OpenTelemetryObserver:
         span.set_attribute("resilient_client.attempts", len(outcome.attempts))
         span.set_attribute("resilient_client.maybe_applied", outcome.maybe_applied)
         span.set_attribute("resilient_client.reason", outcome.reason)
+        if outcome.queued:
+            span.set_attribute("resilient_client.queued", outcome.queued)
+        if outcome.hedges:
+            span.set_attribute("resilient_client.hedges", outcome.hedges)
         return span
 
 

@@ -65,6 +65,10 @@ class _Core:
         self.rules: Rulebook = rulebook(policy)
         self.clock = default_clock() if clock is None else clock
         self.guards = Guards(self.clock, protections)
+        if protections.get("pace") and not self.rules.paces:
+            raise ValueError(
+                f"pace=True, and the policy {self.rules.api!r} has no [pace] to keep to: add the table to it, or leave it off"
+            )
         self.deadline = deadline_seconds(deadline)
         self.debug = debug
         # Given by a client, which has a jar of its own; a bare transport carries cookies over onto the final response.

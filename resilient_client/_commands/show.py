@@ -100,6 +100,10 @@ def _settings(policy: Policy) -> Iterator[tuple[str, str]]:
     paces = policy.pace if isinstance(policy.pace, list) else [policy.pace]
     if paces:
         yield "pace", "; ".join(_pace(pace) for pace in paces)
+    protect = policy.protect
+    if protect != type(protect)():  # it says more than that retries are bounded
+        on = [name for name, value in protect if value is not False]
+        yield "protection", ", ".join(on) or "none, and no bound on retries"
     network = policy.network
     yield (
         "no answer",

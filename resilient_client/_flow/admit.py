@@ -173,9 +173,13 @@ def _pass(call: Call, breaker: Breaker, entry: Entry) -> Generator[Step, Told, R
     while isinstance(answer, Parked):
         entry.ticket = ticket = answer.ticket
         wait = answer.look_at - entry.at
-        if until is None or answer.look_at >= until:
+        # An open time and a turn are known. A probe that is under way may report at any time before its lease ends.
+        if until is None or (
+            answer.look_at >= until
+            and (yield from _ask(breaker, partial(breaker.state, entry.at))) != "half_open"
+        ):
             return _refused(call, "circuit_open", "circuit_open", entry.at, wait)
-        told = yield Sleep(max(_AN_INSTANT, min(wait, _GLANCE)))
+        told = yield Sleep(max(_AN_INSTANT, min(wait, _GLANCE, until - entry.at)))
         entry.at = now = told.at
         if now >= until:
             return _refused(call, "deadline", "circuit_open", now, max(0.0, answer.look_at - now))
@@ -347,18 +351,19 @@ def _may_go_on(
     guard: Guard = call.guard
     at = now + seconds
     breaker, budget = guard.breaker, guard.budget
-    if (
-        breaker is not None
-        and not _parks(call)
-        and (yield from _ask(breaker, partial(breaker.state, at))) == "open"
-    ):
-        return "circuit_open"
+    call.price = 0
+    if breaker is not None:
+        state = yield from _ask(breaker, partial(breaker.state, at))
+        if state == "open" and not _parks(call):
+            return "circuit_open"
+        if state != "closed" and _parks(call):
+            return None  # it goes when a probe has worked, and not before: nothing is spent on a host that is down
     if call.until is not None and guard.paces:
         paced = guard.pace(call.request.method, call.request.url.path)
         if paced is not None and not paced[0].shared and paced[0].earliest(paced[1], at) >= call.until:
             return "deadline"
     if budget is not None:
-        known = verdict.retry_after is not None or verdict.category in _OVERLOADED
+        known = verdict.retry_after is not None or verdict.category == "rate_limit"
         told_so = known or (verdict.status is not None and verdict.status < 500)
         call.price = yield from _ask(
             budget,

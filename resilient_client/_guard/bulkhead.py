@@ -8,7 +8,9 @@ Sources. The bulkhead and its queue: Polly's concurrency limiter, https://www.po
 learned limit is TCP's congestion window with calls for segments (additive increase, multiplicative decrease), as in
 Netflix's concurrency-limits, https://github.com/Netflix/concurrency-limits (AIMDLimit). Closer to TCP than that: one
 decrease per round trip and not per failure (RFC 6582, the variable `recover`), an increase of one per round trip and
-not per call (RFC 5681 3.1), none while the window is not filled (RFC 7661), a decrease to 0.7 (RFC 9438 4.6).
+not per call (RFC 5681 3.1), none while the window is not filled (RFC 7661), a decrease to a share. That share is
+AIMDLimit's 0.9 and not the 0.7 of RFC 9438 4.6: a link has a buffer that it empties meanwhile, a server that refuses at
+once has none, and would idle.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class Adaptive:
     start: int = 20  # calls at a time
     floor: int = 1  # calls at a time, at the least
     ceiling: int = 200  # calls at a time, at the most
-    backoff: float = 0.7  # what an overload leaves of the limit, as a share
+    backoff: float = 0.9  # what an overload leaves of the limit, as a share
 
     def __post_init__(self) -> None:
         if not 1 <= self.floor <= self.start <= self.ceiling:

@@ -149,7 +149,7 @@ def test_a_fixed_limit_learns_nothing() -> None:
 
 def filled(start: int, queue: int = 0, **numbers: Any) -> tuple[Bulkhead, list[Place]]:
     """Make a bulkhead that learns, and take all of its places."""
-    bulkhead = bulkhead_of(Adaptive(start=start, **numbers), queue)
+    bulkhead = bulkhead_of(Adaptive(start=start, **({"backoff": 0.7} | numbers)), queue)
     return bulkhead, [place_of(bulkhead.acquire()) for _ in range(start)]
 
 
@@ -474,12 +474,12 @@ def test_a_learned_limit_finds_what_the_host_bears_and_stays_just_below() -> Non
 
 
 def test_a_learned_limit_follows_a_host_that_bears_less_and_one_that_bears_more() -> None:
-    """From fifty to ten within a second, and back within a minute."""
+    """From fifty to ten within a few seconds, and back within a minute."""
     bulkhead = bulkhead_of(Adaptive(start=20), queue=100)
     host = Host(bulkhead, bears=50)
     host.run(30.0)
     host.bears = 10
-    host.run(1.0)
+    host.run(3.0)
     assert bulkhead.limit <= 11
     host.bears = 50
     host.run(60.0)
