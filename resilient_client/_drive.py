@@ -15,7 +15,7 @@ import httpx
 
 from ._deadline import UNTIL, Shrinking
 from ._flow import Ask, Body, Discard, Queue, Race, Read, Send, Sign, Sleep, Tell, Told
-from ._flow.attempt import OPTIONS, longer_than
+from ._flow.attempt import FAILED, OPTIONS, longer_than
 from ._httpx import AsyncKept, Kept
 from ._wake import from_any_thread
 from .clock import SYSTEM
@@ -37,7 +37,8 @@ def _shrink(request: httpx.Request, until: float, clock: Clock) -> None:
 
 
 def _login(request: httpx.Request, step: Sign, clock: Clock) -> httpx.Request:
-    """Let a sign-in have the timeouts, and what is left of the deadline, of the request it is made for."""
+    """Let a sign-in have the timeouts, and what is left of the deadline, of the request it is made for, and be known as one."""
+    request.extensions.setdefault(FAILED, _nobody)
     if "timeout" not in request.extensions and "timeout" in step.request.extensions:
         request.extensions["timeout"] = step.request.extensions["timeout"]
     if step.until is not None:
@@ -45,6 +46,10 @@ def _login(request: httpx.Request, step: Sign, clock: Clock) -> httpx.Request:
         own = request.extensions.get(OPTIONS) or {}
         request.extensions[OPTIONS] = {**own, "deadline": min(own.get("deadline") or left, left)}
     return request
+
+
+def _nobody(_error: Exception) -> None:
+    """Tell nobody of the error that a sign-in ends with: its auth did not ask."""
 
 
 def _prepare_to_sign(step: Sign) -> Any:

@@ -57,6 +57,10 @@ def _place(data: Any, detail: ErrorDetails) -> tuple[str, str]:
     return rule, ".".join(parts)
 
 
+# What the shapes of a value are called, by the tags that `_words.py` tells them apart by.
+_SHAPES = {"switch": "true, false", "number": "a number", "word": '"adaptive"', "table": "a table"}
+
+
 def _mend(  # noqa: PLR0911 - one sentence for each kind of mistake
     place: str, detail: ErrorDetails, known: Iterable[str]
 ) -> str:
@@ -72,7 +76,12 @@ def _mend(  # noqa: PLR0911 - one sentence for each kind of mistake
     if kind == "literal_error":
         expected = str(detail.get("ctx", {}).get("expected", ""))
         wanted = expected.replace(" or ", ", ").replace("'", "").split(", ")
-        return f"{place} must be one of {', '.join(wanted)} (got {got!r}){near(str(got), wanted)}"
+        one_of = "one of " if len(wanted) > 1 else ""
+        return f"{place} must be {one_of}{', '.join(wanted)} (got {got!r}){near(str(got), wanted)}"
+    if kind == "union_tag_invalid":
+        tags = str(detail.get("ctx", {}).get("expected_tags", "")).replace("'", "").split(", ")
+        wanted = [_SHAPES.get(tag, tag) for tag in tags]
+        return f"{place} must be {', '.join(wanted[:-1])} or {wanted[-1]} (got {got!r})"
     limits = {
         "greater_than_equal": (">=", "ge"),
         "greater_than": (">", "gt"),

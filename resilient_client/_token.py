@@ -7,11 +7,11 @@ to wait for, and the two ends of this file that httpx drives carry that out, in 
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import os
 import threading
 import weakref
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -347,9 +347,8 @@ def _again(error: Exception) -> Callable[[], Exception]:
             if made is not None:
                 return made
         if isinstance(error, httpx.TransportError):
-            made_anew = type(error)(str(error))
-            with suppress(RuntimeError):  # it was raised without a request
-                made_anew.request = error.request
+            made_anew = copy.copy(error)
+            made_anew.__notes__ = []  # of the call that it ends, each has one of its own
             record = record_of(error)
             if record is not None:
                 mark_exception(made_anew, record)

@@ -121,9 +121,26 @@ def _kind_of_setting(value: object) -> str:
     return "number" if isinstance(value, int | float) else "word" if isinstance(value, str) else "table"
 
 
+# What the settings of engines are annotated with, and what one writes in a file.
+_A = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "int | Adaptive": 'a whole number, "adaptive", or a table',
+}
+
+
+def _is_a(written: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return written == "bool"
+    if "Adaptive" in written:
+        return isinstance(value, int | dict | Adaptive) or value == "adaptive"
+    return isinstance(value, (int, float) if written.startswith("float") else int) and written != "bool"
+
+
 def _settings(kind: Any) -> Any:
     """Read a table as the settings of an engine, which say themselves what a number may be."""
-    known = {field.name: field.type for field in dataclasses.fields(kind)}
+    known = {field.name: str(field.type) for field in dataclasses.fields(kind)}
 
     def read(value: Any) -> Any:
         if isinstance(value, kind):
@@ -133,13 +150,12 @@ def _settings(kind: Any) -> Any:
         for name, given in value.items():
             if name not in known:
                 raise ValueError(f'there is no "{name}" here; it takes {", ".join(known)}')
-            right = bool if known[name] == "bool" else (int, float, dict)
-            if not isinstance(given, right) or (right is not bool and isinstance(given, bool)):
-                raise ValueError(
-                    f"{name} is {'true or false' if right is bool else 'a number'} (got {given!r})"
-                )
+            if not _is_a(known[name], given):
+                raise ValueError(f"{name} is {_A[known[name].removesuffix(' | None')]} (got {given!r})")
         if isinstance(value.get("limit"), dict):
             value = value | {"limit": _settings(Adaptive)(value["limit"])}
+        elif value.get("limit") == "adaptive":
+            value = value | {"limit": Adaptive()}
         return kind(**value)
 
     return read
@@ -147,7 +163,7 @@ def _settings(kind: Any) -> Any:
 
 def _schema(kind: Any) -> dict[str, Any]:
     """Describe the table to editors."""
-    numbers = {"bool": {"type": "boolean"}, "int | Adaptive": {"type": ["integer", "object"]}}
+    numbers = {"bool": {"type": "boolean"}, "int | Adaptive": {"type": ["integer", "string", "object"]}}
     keys = {
         field.name: numbers.get(str(field.type), {"type": "number"}) for field in dataclasses.fields(kind)
     }
@@ -335,6 +351,11 @@ class Pace(Table):
     @model_validator(mode="after")
     def _everything_fits(self) -> Self:
         most = self.budget if self.burst is None else min(self.budget, self.burst)
+        if most < 1 and not (self.routes and set(self.routes) <= set(self.cost)):
+            raise ValueError(
+                f"a request costs 1 unit where cost does not say otherwise, and no window has more than {most:g}: "
+                "it could never be sent"
+            )
         for route, cost in self.cost.items():
             if cost > most:
                 raise ValueError(

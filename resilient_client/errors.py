@@ -163,7 +163,11 @@ class CircuitOpen(httpx.TransportError):
         self.retry_at = retry_at  # the same as epoch seconds, by the transport's clock
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made_again, (type(self), str(self), self.request, self.retry_after, self.retry_at)
+        return (
+            _made_again,
+            (type(self), str(self), self.request, self.retry_after, self.retry_at),
+            self.__dict__,
+        )
 
 
 class PaceExceeded(httpx.PoolTimeout):
@@ -175,7 +179,11 @@ class PaceExceeded(httpx.PoolTimeout):
         self.retry_at = retry_at  # the same as epoch seconds, by the transport's clock
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made_again, (type(self), str(self), self.request, self.retry_after, self.retry_at)
+        return (
+            _made_again,
+            (type(self), str(self), self.request, self.retry_after, self.retry_at),
+            self.__dict__,
+        )
 
 
 class StoreAway(httpx.TransportError):

@@ -94,7 +94,7 @@ class GiveUpEvent(CallEvent):
 
     @property
     def rule(self) -> str:
-        """The rule that the last attempt was judged by, by name; NOT_SENT where signing failed before the first one."""
+        """The rule that the last attempt was judged by, by name; NOT_SENT where there was none: it could not be signed, or was refused."""
         return self.outcome.verdict.name
 
 

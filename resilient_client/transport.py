@@ -129,7 +129,6 @@ class _Core:
             went_well(call, response, call.ended)
             if type(response.stream) is BYTES:
                 release(call, overloaded=False)
-        call.guard.crowd.end()
         if call.guard.budget is not None:
             call.guard.budget.first_try_succeeded(call.ended)
         if call.travelled:
@@ -256,23 +255,21 @@ class ResilientTransport(httpx.BaseTransport):
         call = core.call(request)
         opening: Told | None = None
         response: httpx.Response | None = None
-        if call.begun:
-            try:
-                response = inner.handle_request(request)
-            except Exception as error:  # noqa: BLE001 - the flow decides what it is
-                opening = core.told(None, error)
-            except BaseException:
-                call.guard.crowd.end()
-                abandon(call)
-                raise
-            else:
-                if response.status_code in call.rules.at_once:
-                    core.let_through(call, response)
-                    return response if type(response.stream) is BYTES else self._watched(call, response)
-                opening = core.told(response, None)
         settled: httpx.Response | None = None
+        handed = False
         try:
+            if call.begun:
+                try:
+                    response = inner.handle_request(request)
+                except Exception as error:  # noqa: BLE001 - the flow decides what it is
+                    opening = core.told(None, error)
+                else:
+                    if response.status_code in call.rules.at_once:
+                        core.let_through(call, response)
+                        return response if type(response.stream) is BYTES else self._watched(call, response)
+                    opening = core.told(response, None)
             with call.reporter or UNOBSERVED:
+                handed = True
                 settled = drive(
                     flow(call, opening),
                     inner.handle_request,
@@ -282,10 +279,16 @@ class ResilientTransport(httpx.BaseTransport):
                     response,
                 )
                 return self._watched(call, core.finish(call, request, settled))
-        except BaseException:  # an observer was interrupted while it was left: nobody else has the response
-            if settled is not None:
-                close(settled)
+        except (
+            BaseException
+        ):  # an observer was interrupted while it was left, say: nobody else has the response
+            held = settled if handed else response
+            if held is not None:
+                close(held)
+            abandon(call)
             raise
+        finally:
+            call.guard.crowd.end()
 
     def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
         room = self.core.room(call, response)
@@ -350,23 +353,21 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
         call = core.call(request)
         opening: Told | None = None
         response: httpx.Response | None = None
-        if call.begun:
-            try:
-                response = await inner.handle_async_request(request)
-            except Exception as error:  # noqa: BLE001 - the flow decides what it is
-                opening = core.told(None, error)
-            except BaseException:
-                call.guard.crowd.end()
-                abandon(call)
-                raise
-            else:
-                if response.status_code in call.rules.at_once:
-                    core.let_through(call, response)
-                    return response if type(response.stream) is BYTES else self._watched(call, response)
-                opening = core.told(response, None)
         settled: httpx.Response | None = None
+        handed = False
         try:
+            if call.begun:
+                try:
+                    response = await inner.handle_async_request(request)
+                except Exception as error:  # noqa: BLE001 - the flow decides what it is
+                    opening = core.told(None, error)
+                else:
+                    if response.status_code in call.rules.at_once:
+                        core.let_through(call, response)
+                        return response if type(response.stream) is BYTES else self._watched(call, response)
+                    opening = core.told(response, None)
             with call.reporter or UNOBSERVED:
+                handed = True
                 settled = await adrive(
                     flow(call, opening),
                     inner.handle_async_request,
@@ -376,10 +377,16 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
                     response,
                 )
                 return self._watched(call, core.finish(call, request, settled))
-        except BaseException:  # an observer was interrupted while it was left: nobody else has the response
-            if settled is not None:
-                await aclose(settled)
+        except (
+            BaseException
+        ):  # an observer was interrupted while it was left, say: nobody else has the response
+            held = settled if handed else response
+            if held is not None:
+                await aclose(held)
+            abandon(call)
             raise
+        finally:
+            call.guard.crowd.end()
 
     def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
         room = self.core.room(call, response)

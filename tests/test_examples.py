@@ -15,6 +15,14 @@ PYTEST_FILES = sorted(path.name for path in EXAMPLES.glob("test_*.py"))
 
 # What each must say: an example that runs and shows nothing would pass otherwise.
 SAYS = {
+    "protected.py": [
+        "120 of 120 orders made; orders that exist: 120",
+        "the API said 429 0 times",
+        "its caller has the answer to request 152",
+        "requests sent beside it: 1",
+        "UPSTREAM_ERROR, attempts_exhausted",
+        "ask again in a second or so: True",
+    ],
     "async_client.py": ["20 of 20 calls succeeded", "sign-ins: 2"],
     "customer_verification.py": [
         "TOKEN_EXPIRED -> RATE_LIMIT_EXCEEDED -> NETWORK_ERROR -> CREATED",

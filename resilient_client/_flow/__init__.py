@@ -54,28 +54,17 @@ NO_LIMIT = 1 << 62  # bytes
 PATIENCE = 10.0  # seconds that reading an error's body may take where there is no deadline
 
 
-def flow(call: Call, opening: Told | None = None) -> Steps:
+def flow(call: Call, opening: Told | None = None) -> Steps:  # noqa: C901, PLR0911, PLR0912 - the whole way, on one screen
     """Lead one call from its first attempt to its end: return its response, or None and leave the error in `call.error`.
 
     `opening` is what the first attempt brought, where it has been made already: a driver may send what `begin` has judged, and need
     not come here at all when the answer is one that the policy lets through at once (`Rulebook.at_once`).
 
+    Whoever breaks it off, or cannot carry a step out, calls `admit.abandon` for what the call holds.
+
     Raises:
         ValueError, TypeError: the caller's idempotency key cannot be used. Nothing has been asked for yet.
     """
-    ended = False
-    try:
-        response = yield from _lead(call, opening)
-        ended = True
-        return response
-    finally:
-        if call.guard is not None:
-            call.guard.crowd.end()
-            if not ended:
-                admit.abandon(call)
-
-
-def _lead(call: Call, opening: Told | None) -> Steps:  # noqa: C901, PLR0911, PLR0912 - the whole way, on one screen
     if opening is None:
         attempt.begin(call)
     sent_at = call.started
@@ -87,6 +76,8 @@ def _lead(call: Call, opening: Told | None) -> Steps:  # noqa: C901, PLR0911, PL
             if refusal is not None:
                 return (yield from _settle(call, refusal.reason, Told(refusal.at, None, refusal.error), None))
             sent_at = call.entry.at
+            # A signature is as old as the wait: who has one is signed anew.
+            signing = signing or (call.waited > 0 and call.auth is not None)
         if signing:
             told = yield Sign(call.request, call.auth, refused, call.until)
             if told.error is not None:
@@ -113,7 +104,7 @@ def _lead(call: Call, opening: Told | None) -> Steps:  # noqa: C901, PLR0911, PL
             return (yield from _succeed(call, told, response, sent_at))
         tried = _remember(call, told, reading, sent_at)
         if call.entry is not None:
-            yield from admit.judged(call, reading.verdict, told.at, sent_at)
+            yield from admit.judged(call, reading.verdict, told.at, sent_at, told.error)
         answer = decide(call, reading.retry, call.tried[:-1], tried, token_expired=_token_expired(call, told))
         if not isinstance(answer, Again):
             return (yield from _settle(call, answer.reason, told, response))

@@ -17,7 +17,8 @@ from resilient_client._guard.pace import Refused as Full
 from resilient_client._guard.pace import Slot
 
 from . import amend
-from .attempt import FAILED
+from .attempt import FAILED, worth_repeating
+from .rulebook import SAFE_METHODS
 from .steps import Ask, Queue, Race, Send, Sleep
 
 if TYPE_CHECKING:
@@ -56,7 +57,18 @@ class Refusal(NamedTuple):
 class Entry:
     """What one attempt holds of its host's protections until it is over."""
 
-    __slots__ = ("at", "extra", "pacer", "permit", "place", "slot", "ticket", "waiting")
+    __slots__ = (
+        "at",
+        "extra",
+        "granted",
+        "pacer",
+        "permit",
+        "place",
+        "second_place",
+        "slot",
+        "ticket",
+        "waiting",
+    )
 
     def __init__(self, now: float) -> None:
         self.at = now  # when anything was last heard of it
@@ -64,9 +76,11 @@ class Entry:
         self.ticket: Ticket | None = None
         self.pacer: Pacer | None = None
         self.slot: Slot | None = None
+        self.granted = now  # when the slot's turn had come
         self.waiting = False  # the slot's turn has not come, or it has not been sent
-        self.extra: Slot | None = None  # a hedge's
         self.place: Place | None = None
+        self.extra: Slot | None = None  # a hedge's
+        self.second_place: Place | None = None  # a hedge's
 
 
 class _AwayError(Exception):
@@ -132,7 +146,7 @@ def enter(call: Call, now: float) -> Generator[Step, Told, Refusal | None]:
     """Wait until the next attempt may be sent; None: it may, now."""
     entry = call.entry = Entry(now)
     try:
-        refusal = yield from _admitted(call, entry, now)
+        refusal = yield from _admitted(call, entry)
         if refusal is not None:
             yield from _give_back(call, entry)
     except _AwayError:
@@ -145,26 +159,29 @@ def enter(call: Call, now: float) -> Generator[Step, Told, Refusal | None]:
     return refusal
 
 
-def _admitted(call: Call, entry: Entry, now: float) -> Generator[Step, Told, Refusal | None]:
+def _admitted(call: Call, entry: Entry) -> Generator[Step, Told, Refusal | None]:
     guard: Guard = call.guard
     signs_in = FAILED in call.request.extensions  # a sign-in waits for nobody who may be waiting for it
     paced = guard.pace(call.request.method, call.request.url.path) if guard.paces else None
-    breaker = None if signs_in else guard.breaker
-    refusal: Refusal | None = None
+    breaker, bulkhead = (None, None) if signs_in else (guard.breaker, guard.bulkhead)
     while True:
-        if breaker is not None:
+        began, refusal = entry.at, None
+        if breaker is not None and entry.permit is None:
             refusal = yield from _pass(call, breaker, entry)
-        if refusal is None and paced is not None:
+        if refusal is None and paced is not None and entry.slot is None:
             refusal = yield from _turn(call, *paced, entry)
-        if refusal is not None or breaker is None or paced is None or entry.at - now < _AN_INSTANT:
-            break
-        now = entry.at
-        if (yield from _ask(breaker, partial(breaker.state, now))) != "open":
-            break
-        yield from _give_back(call, entry)  # it broke while others had their turn
-    if refusal is None and guard.bulkhead is not None and not signs_in:
-        refusal = yield from _room(call, guard.bulkhead, entry)
-    return refusal
+        if refusal is None and bulkhead is not None and entry.place is None:
+            refusal = yield from _room(call, bulkhead, entry)
+        if refusal is not None or entry.at - began < _AN_INSTANT:
+            return refusal
+        # It had to wait, and what was granted before may be worth nothing by now: the host broke, or its units ran out.
+        permit, slot = entry.permit, entry.slot
+        if permit is not None and not (yield from _ask(breaker, partial(permit.stands, entry.at))):
+            entry.permit = None
+            yield from _ask(breaker, partial(permit.cancelled, entry.at))
+        if paced is not None and slot is not None and entry.at - entry.granted >= _AN_INSTANT:
+            entry.slot = None
+            yield from _ask(paced[0], partial(paced[0].cancel, slot))
 
 
 def _pass(call: Call, breaker: Breaker, entry: Entry) -> Generator[Step, Told, Refusal | None]:
@@ -173,12 +190,16 @@ def _pass(call: Call, breaker: Breaker, entry: Entry) -> Generator[Step, Told, R
     while isinstance(answer, Parked):
         entry.ticket = ticket = answer.ticket
         wait = answer.look_at - entry.at
-        # An open time and a turn are known. A probe that is under way may report at any time before its lease ends.
-        if until is None or (
-            answer.look_at >= until
-            and (yield from _ask(breaker, partial(breaker.state, entry.at))) != "half_open"
-        ):
-            return _refused(call, "circuit_open", "circuit_open", entry.at, wait)
+        if until is None or answer.look_at >= until:
+            # An open time is known. A probe that is under way may report at any time before its lease ends; and where it
+            # has closed, those who did not ask to wait are not made to.
+            state = yield from _ask(breaker, partial(breaker.state, entry.at))
+            if state == "closed":
+                yield from _ask(breaker, partial(breaker.leave, ticket))
+                answer = yield from _ask(breaker, partial(breaker.admit, entry.at))
+                continue
+            if until is None or state == "open":
+                return _refused(call, "circuit_open", "circuit_open", entry.at, wait)
         told = yield Sleep(max(_AN_INSTANT, min(wait, _GLANCE, until - entry.at)))
         entry.at = now = told.at
         if now >= until:
@@ -198,7 +219,7 @@ def _refused(call: Call, reason: Reason, kind: str, now: float, retry_in: float 
 
 def _parks(call: Call) -> bool:
     """Tell whether the caller would rather wait for its host than be refused."""
-    return call.until is not None and (call.guard.park or bool(call.option("park")))
+    return call.until is not None and bool(call.option("park", default=call.guard.park))
 
 
 def _turn(call: Call, pacer: Pacer, cost: float, entry: Entry) -> Generator[Step, Told, Refusal | None]:
@@ -218,6 +239,7 @@ def _turn(call: Call, pacer: Pacer, cost: float, entry: Entry) -> Generator[Step
         told = yield Sleep(wait)
         entry.at = now = told.at
         wait = yield from _ask(pacer, partial(pacer.confirm, slot, now))
+    entry.granted = now
     return None
 
 
@@ -247,9 +269,8 @@ def sent(call: Call) -> Generator[Step, Told, Told]:
     if told.raced is not None:
         call.request = told.raced.request
         call.hedges += told.raced.sent - 1
-        if entry.extra is not None and entry.pacer is not None and told.raced.sent == 1:
-            entry.pacer.cancel(entry.extra)  # it was paid for, and an answer came before it was sent
-            entry.extra = None
+        if told.raced.sent == 1:
+            _forgo(call, entry)  # an answer came before it was sent
     return told
 
 
@@ -258,21 +279,30 @@ def _may_be_hedged(call: Call) -> bool:
     return (
         guard.hedge is not None
         and call.stream is not None
-        and call.may_repeat()
+        # Two DELETEs side by side may end with the 404 of the one that came too late: to be repeatable is not enough.
+        and (call.request.method in SAFE_METHODS or call.key is not None or bool(call.option("idempotent")))
         and call.option("retry", default=True) is not False
         # What is far away cannot be asked in the middle of a race.
-        and not (guard.far and call.entry.slot is not None)
+        and not (guard.far and (call.entry.slot is not None or call.entry.permit is not None))
     )
 
 
 def _second(call: Call) -> httpx.Request | None:
-    """Make the hedge of an attempt, where it is allowed, paid for, and has room."""
+    """Make the hedge of an attempt, where the host is well, and where it is allowed, paid for, and has room."""
     guard: Guard = call.guard
     entry: Entry = call.entry
     now = call.setting.clock.monotonic()
+    if guard.breaker is not None and not guard.far and guard.breaker.state(now) != "closed":
+        return None
+    if entry.place is not None and guard.bulkhead is not None:
+        entry.second_place = guard.bulkhead.acquire()
+        if entry.second_place is None or entry.second_place.state == "waiting":
+            _forgo(call, entry)
+            return None
     if entry.pacer is not None and entry.slot is not None:
         slot = entry.pacer.reserve(entry.slot.cost, now, until=now + _AN_INSTANT)
         if isinstance(slot, Full):
+            _forgo(call, entry)
             return None
         entry.extra = slot
 
@@ -282,10 +312,17 @@ def _second(call: Call) -> httpx.Request | None:
 
     if guard.hedge is not None and guard.hedge.may_hedge(spend):
         return amend.next_request(call, ())
-    if entry.pacer is not None and entry.extra is not None:
-        entry.pacer.cancel(entry.extra)
-        entry.extra = None
+    _forgo(call, entry)
     return None
+
+
+def _forgo(call: Call, entry: Entry) -> None:
+    """Give back what a hedge was given that is not sent."""
+    place, slot = entry.second_place, entry.extra
+    entry.second_place = entry.extra = None
+    if slot is not None and entry.pacer is not None:
+        entry.pacer.cancel(slot)
+    _give_room(call, place, overloaded=None)
 
 
 def answered(call: Call, told: Told) -> Generator[Step, Told, None]:
@@ -303,14 +340,18 @@ def answered(call: Call, told: Told) -> Generator[Step, Told, None]:
                 yield from _ask(pacer, partial(pacer.learn, now, **left._asdict()))
 
 
-def judged(call: Call, verdict: Verdict, now: float, sent_at: float) -> Generator[Step, Told, None]:
+def judged(
+    call: Call, verdict: Verdict, now: float, sent_at: float, error: Exception | None = None
+) -> Generator[Step, Told, None]:
     """Tell what an attempt says of its host. A success keeps its room until its body has been read."""
     entry: Entry = call.entry
     took, entry.at = entry.at - sent_at, now
     failed = fails(verdict)
     permit, entry.permit = entry.permit, None
     if permit is not None:
-        if failed:
+        if error is not None and not _speaks_of_the_host(error):
+            yield from _ask(permit.breaker, partial(permit.cancelled, now))
+        elif failed and verdict.category != "rate_limit":  # a host that says 429 works
             yield from _ask(permit.breaker, partial(permit.failed, now, verdict.retry_after))
         else:
             yield from _ask(permit.breaker, partial(permit.succeeded, now, took))
@@ -327,6 +368,11 @@ def judged(call: Call, verdict: Verdict, now: float, sent_at: float) -> Generato
 
 
 _SPREAD = 0.1  # of a hold: keeps processes that were told the same second apart
+
+
+def _speaks_of_the_host(error: Exception) -> bool:
+    """Tell whether an error is not the caller's own: a request that cannot be sent, or a pool that is too small."""
+    return worth_repeating(error) and not any(kind.__name__ == "PoolTimeout" for kind in type(error).__mro__)
 
 
 def fails(verdict: Verdict) -> bool:
@@ -350,28 +396,34 @@ def _may_go_on(
 ) -> Generator[Step, Told, Reason | None]:
     guard: Guard = call.guard
     at = now + seconds
-    breaker, budget = guard.breaker, guard.budget
+    breaker, budget = None if FAILED in call.request.extensions else guard.breaker, guard.budget
     call.price = 0
+    state = "closed"
     if breaker is not None:
         state = yield from _ask(breaker, partial(breaker.state, at))
-        if state == "open" and not _parks(call):
+        if state == "open" and (yield from _stays_open(call, breaker)):
             return "circuit_open"
-        if state != "closed" and _parks(call):
-            return None  # it goes when a probe has worked, and not before: nothing is spent on a host that is down
-    if call.until is not None and guard.paces:
-        paced = guard.pace(call.request.method, call.request.url.path)
-        if paced is not None and not paced[0].shared and paced[0].earliest(paced[1], at) >= call.until:
+    paced = guard.pace(call.request.method, call.request.url.path) if guard.paces else None
+    if paced is not None and not paced[0].shared:
+        turn = max(at, paced[0].earliest(paced[1], now))
+        if call.until is not None and turn >= call.until:
             return "deadline"
-    if budget is not None:
-        known = verdict.retry_after is not None or verdict.category == "rate_limit"
-        told_so = known or (verdict.status is not None and verdict.status < 500)
-        call.price = yield from _ask(
-            budget,
-            partial(budget.take, now, throttled=told_so, crowd=guard.crowd.size),
-        )
-        if not call.price:
-            return "budget_exhausted"
-    return None
+        if turn - at >= call.rules.longest_wait:
+            return "wait_too_long"
+    if budget is None or (state != "closed" and _parks(call)):
+        return None  # who parks goes when a probe has worked, and not before: nothing is spent on a host that is down
+    answered = verdict.status is not None and verdict.status < 500
+    told_so = answered or verdict.retry_after is not None or verdict.category == "rate_limit"
+    take = partial(budget.take, now, throttled=told_so, crowd=guard.crowd.size)
+    call.price = yield from _ask(budget, take)
+    return None if call.price else "budget_exhausted"
+
+
+def _stays_open(call: Call, breaker: Breaker) -> Asking:
+    """Tell whether a breaker is open for longer than the caller would wait for it."""
+    if not _parks(call) or call.until is None:
+        return True
+    return (yield from _ask(breaker, partial(breaker.state, call.until))) == "open"
 
 
 def ended(call: Call, now: float, *, well: bool) -> Generator[Step, Told, None]:
@@ -381,17 +433,26 @@ def ended(call: Call, now: float, *, well: bool) -> Generator[Step, Told, None]:
         return
     if call.price:
         yield from _ask(budget, partial(budget.refund, call.price))
-    elif not call.tried:
+    elif (
+        len(call.tried) <= 1
+    ):  # a first attempt that was refused for what it asked is proof that the host works, too
         yield from _ask(budget, partial(budget.first_try_succeeded, now))
 
 
 def release(call: Call, *, overloaded: bool | None) -> None:
     """Give an attempt's room to whoever waits for it."""
-    entry, bulkhead = call.entry, call.guard.bulkhead
-    if entry is None or bulkhead is None:
+    entry: Entry | None = call.entry
+    if entry is None:
         return
-    place, entry.place = entry.place, None
-    if place is not None:
+    place, second = entry.place, entry.second_place
+    entry.place = entry.second_place = None
+    _give_room(call, place, overloaded=overloaded)
+    _give_room(call, second, overloaded=None)
+
+
+def _give_room(call: Call, place: Place | None, *, overloaded: bool | None) -> None:
+    bulkhead: Bulkhead | None = call.guard.bulkhead
+    if place is not None and bulkhead is not None:
         for next_one in bulkhead.release(place, overloaded=overloaded):
             next_one.wake()
 
@@ -420,6 +481,7 @@ def abandon(call: Call) -> None:
         return
     if entry.slot is not None and entry.pacer is not None and entry.waiting:
         entry.pacer.cancel(entry.slot)
+    entry.extra = None
     if entry.permit is not None:
         entry.permit.cancelled(entry.at)
     if entry.ticket is not None and call.guard.breaker is not None:

@@ -124,6 +124,10 @@ class Permit:
         """Tell that nothing is known: the call was cancelled, or its answer says nothing about the host."""
         return self.breaker.cancelled(self, now)
 
+    def stands(self, now: float) -> bool:
+        """Tell whether it still means what it meant, for a request that has had to wait since: else ask again."""
+        return self.breaker.stands(self, now)
+
 
 class Ticket:
     """A caller's place among the parked."""
@@ -254,6 +258,13 @@ class Breaker:
         """Take a parked caller out who waits no longer."""
         with self._lock:
             self._waiting.pop(ticket, None)
+
+    def stands(self, permit: Permit, now: float) -> bool:
+        """Tell whether a request may still be sent by this permit; see `Permit`."""
+        with self._lock:
+            if permit.epoch != self._epoch:
+                return False
+            return self._until is None or now < self._probing.get(permit, -math.inf)
 
     # ---------------------------------------------------------------------------------- what permits report
 

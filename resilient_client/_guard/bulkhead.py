@@ -65,7 +65,8 @@ class BulkheadConfig:
     queue: int = 1000  # callers that may wait; the next one is refused
 
     def __post_init__(self) -> None:
-        if isinstance(self.limit, int) and self.limit < 1:
+        limit: object = self.limit  # whatever a caller without types gives
+        if not isinstance(limit, Adaptive) and not (isinstance(limit, int) and limit >= 1):
             raise ValueError(f"limit must be at least 1 (got {self.limit!r})")
         if self.queue < 0:
             raise ValueError(f"queue must be at least 0 (got {self.queue!r})")

@@ -81,6 +81,7 @@ class Journey:
         self._end(response)
 
     def _end(self, response: httpx.Response | None) -> None:
+        self.call.guard.crowd.end()
         if response is not None:
             self._core.room(self.call, response)  # its body is in memory: its room is free at once
         self._ended(self)

@@ -950,3 +950,19 @@ def test_a_pace_that_makes_no_sense_is_refused(make: Any, mend: str) -> None:
     """The message names the word and says what is right."""
     with pytest.raises(ValueError, match=mend):
         make()
+
+
+def test_to_ask_for_the_earliest_moment_changes_nothing() -> None:
+    """It is what `reserve` would say, and nobody's place is another for having asked."""
+    pacer, asked = (Pacer(Window(10, 60)) for _ in range(2))
+    for engine in (pacer, asked):
+        for _ in range(2):
+            slot = engine.reserve(5, 0.0)
+            assert isinstance(slot, Slot)
+            engine.finish(slot, 1.0)
+    told = [asked.earliest(cost, 2.0) for cost in (5, 10, 11)]
+    taken = pacer.reserve(5, 2.0)
+
+    assert isinstance(taken, Slot)
+    assert told == [taken.at, taken.at, math.inf]
+    assert asked.reserve(5, 2.0) == taken
