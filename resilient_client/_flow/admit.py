@@ -1,6 +1,6 @@
 """May it be sent now? Asks what protects the call (see `_guard`) before each attempt, and tells it what came of it.
 
-    is the host worth asking (breaker) --> has its turn come (pacing) --> is there room (bulkhead) --> attempt
+    is the host worth asking (breaker) --> is there room (bulkhead) --> has its turn come (pacing) --> attempt
 
 Law of this file: whatever was granted is given back, on every way out. Engines that are far away are asked by `Ask`; what
 waits here waits before the request is signed.
@@ -168,10 +168,11 @@ def _admitted(call: Call, entry: Entry) -> Generator[Step, Told, Refusal | None]
         began, refusal = entry.at, None
         if breaker is not None and entry.permit is None:
             refusal = yield from _pass(call, breaker, entry)
-        if refusal is None and paced is not None and entry.slot is None:
-            refusal = yield from _turn(call, *paced, entry)
         if refusal is None and bulkhead is not None and entry.place is None:
             refusal = yield from _room(call, bulkhead, entry)
+        if refusal is None and paced is not None and entry.slot is None:
+            # Last, and in the room: units that were granted to somebody who waits for room would count for nothing.
+            refusal = yield from _turn(call, *paced, entry)
         if refusal is not None or entry.at - began < _AN_INSTANT:
             return refusal
         # It had to wait, and what was granted before may be worth nothing by now: the host broke, or its units ran out.
