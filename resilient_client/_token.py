@@ -1,7 +1,8 @@
 """A token that is signed in for once, however many threads and tasks need it. `auth.py` is its public place.
 
-The way to a token is one generator, as the flow of a call is: it yields a request to send, or a flight (another caller's sign-in)
-to wait for, and the two ends of this file that httpx drives carry that out, in a thread or in a task.
+The way to a token is one generator, as the flow of a call is: it yields a request to send, a flight (another caller's sign-in) to
+wait for, a question to the store that processes share, or seconds to wait, and the two ends of this file that httpx drives carry that
+out, in a thread or in a task.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from .outcome import mark_exception, record_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
+
+    from .shared import RedisStore
 
 __all__ = ["TokenAuth"]
 
@@ -55,7 +58,10 @@ class _Flight:
         self.wakers: list[Callable[[], object]] = []
 
 
+_Step = httpx.Request | _Flight | float | partial[Any]
+
 _TURN = 30.0  # seconds that a caller waits for another's sign-in before signing in itself
+_GLANCE = 0.1  # seconds between two looks whether another process has signed in
 
 
 class TokenAuth(httpx.Auth):
@@ -71,9 +77,11 @@ class TokenAuth(httpx.Auth):
         lifetime: seconds that a token lives which does not say so itself.
         leeway: seconds before its end at which a token is renewed.
         header, scheme: how the token is sent; `Authorization: Bearer …` when left out.
+        shared: a store through which processes share the token, encrypted: one signs in, and the others take what it got.
+        shared_as: whose token it is, a name for the account: all who share a store and this name share one token.
 
     Raises:
-        TypeError, ValueError: login, token or lifetime cannot be used.
+        TypeError, ValueError: login, token, lifetime or shared_as cannot be used, or the store has no `encryption_key`.
         ApiError: from the call that needed it: the sign-in was refused, or its answer holds no token.
     """
 
@@ -88,6 +96,8 @@ class TokenAuth(httpx.Auth):
         leeway: float = 30.0,
         header: str = "Authorization",
         scheme: str = "Bearer",
+        shared: RedisStore | None = None,
+        shared_as: str = "",
     ) -> None:
         if not isinstance(login, httpx.Request) and not callable(login):
             raise TypeError("TokenAuth: login is an httpx.Request, or a callable that returns one")
@@ -95,6 +105,13 @@ class TokenAuth(httpx.Auth):
             raise ValueError(f'TokenAuth: token is a JSON pointer and begins with "/": "/{token}"')
         if lifetime is not None and not lifetime > 0:
             raise ValueError(f"TokenAuth: lifetime is seconds above 0, or None (got {lifetime!r})")
+        if (shared is None) != (not shared_as):
+            raise ValueError(
+                "TokenAuth: shared and shared_as go together: shared_as names the account whose token it is"
+            )
+        self._shelf = shared.tokens() if shared is not None else None
+        self._shared_as = shared_as
+        self._dead = ""  # the line that the API called dead last
         self._login = login
         self._pointer = Pointer(token) if isinstance(token, str) else None
         self._extract = token if callable(token) else None
@@ -118,6 +135,7 @@ class TokenAuth(httpx.Auth):
         """Take the token that this request carried for dead, unless it has been replaced already."""
         with self._lock:
             if self._current is not None and self._current.line == request.headers.get(self._header):
+                self._dead = self._current.line
                 self._current = None
 
     def token_expired(self, request: httpx.Request, now: float, lifetime: float | None = None) -> bool:
@@ -146,10 +164,8 @@ class TokenAuth(httpx.Auth):
         lead = min(self._leeway, (token.ends - token.since) / 10)
         return token if self._clock.time() < token.ends - lead else None
 
-    def _steps(
-        self, request: httpx.Request
-    ) -> Generator[httpx.Request | _Flight, httpx.Response | None, _Token]:
-        """Lead to a token: yields a request to send, or a flight to wait for. No I/O, and no waiting, of its own."""
+    def _steps(self, request: httpx.Request) -> Generator[_Step, Any, _Token]:
+        """Lead to a token: yields what is to be done, and is sent what came of it. No I/O, and no waiting, of its own."""
         while True:
             with self._lock:
                 token = self._usable()
@@ -169,17 +185,44 @@ class TokenAuth(httpx.Auth):
                     if self._flight is flight:
                         self._flight = None
 
-    def _sign_in(
-        self, flight: _Flight, request: httpx.Request
-    ) -> Generator[httpx.Request, httpx.Response | None, _Token]:
+    def _left_by_another(self) -> Generator[_Step, Any, _Token | None]:
+        """Take the token that another process has left; None: it is this one's turn to sign in."""
+        shelf, name = self._shelf, self._shared_as
+        while shelf is not None:
+            found = yield partial(shelf.get, name)
+            if found is not None:
+                line, ends = found
+                now = self._clock.time()
+                if line != self._dead and (ends is None or now < ends - self._leeway):
+                    return _Token(line, now, ends)
+                yield partial(shelf.forget, name, line)
+            if (yield partial(shelf.take_turn, name, _TURN)):
+                return None
+            yield _GLANCE
+        return None
+
+    def _sign_in(self, flight: _Flight, request: httpx.Request) -> Generator[_Step, Any, _Token]:
+        shelf, name = self._shelf, self._shared_as
         try:
-            response = yield self._login_request(request, flight)
-            record = record_of(response)
-            if record is not None:  # the deadline of the call that needs the token began with the sign-in
-                request.extensions.setdefault(BEGUN, record.started)
-            token = self._token_in(response)
+            token = yield from self._left_by_another()
+            if token is None:
+                try:
+                    response = yield self._login_request(request, flight)
+                    record = record_of(response)
+                    if record is not None:  # the deadline of the call that needs it began with the sign-in
+                        request.extensions.setdefault(BEGUN, record.started)
+                    token = self._token_in(response)
+                except Exception:
+                    if shelf is not None:
+                        yield partial(shelf.end_turn, name)
+                    raise
+                if shelf is not None:
+                    yield partial(shelf.put, name, token.line, token.ends, token.since)
+                    yield partial(shelf.end_turn, name)
         except GeneratorExit as end:
             # Closed by whoever drove it: because sending failed, or because the task was cancelled.
+            if shelf is not None:
+                shelf.end_turn(name)
             cause = flight.error or _network_error(end)
             self._land(flight, _again(cause) if cause is not None else None)
             raise
@@ -267,13 +310,19 @@ class TokenAuth(httpx.Auth):
             try:
                 step = next(steps)
                 while True:
-                    if isinstance(step, _Flight):
-                        self._wait(step)
-                        step = next(steps)
-                    else:
-                        response = yield step
-                        response.read()
-                        step = steps.send(response)
+                    match step:
+                        case httpx.Request():
+                            response = yield step
+                            response.read()
+                            step = steps.send(response)
+                        case _Flight():
+                            self._wait(step)
+                            step = next(steps)
+                        case float():
+                            self._clock.sleep(step)
+                            step = next(steps)
+                        case _:
+                            step = steps.send(_ask(step))
             except StopIteration as end:
                 self._carry(request, end.value)
             finally:
@@ -290,13 +339,19 @@ class TokenAuth(httpx.Auth):
             try:
                 step = next(steps)
                 while True:
-                    if isinstance(step, _Flight):
-                        await self._await(step)
-                        step = next(steps)
-                    else:
-                        response = yield step
-                        await response.aread()
-                        step = steps.send(response)
+                    match step:
+                        case httpx.Request():
+                            response = yield step
+                            await response.aread()
+                            step = steps.send(response)
+                        case _Flight():
+                            await self._await(step)
+                            step = next(steps)
+                        case float():
+                            await self._clock.asleep(step)
+                            step = next(steps)
+                        case _:
+                            step = steps.send(await _aask(step))
             except StopIteration as end:
                 self._carry(request, end.value)
             finally:
@@ -325,6 +380,16 @@ class TokenAuth(httpx.Auth):
             flight.wakers.append(wake)
         with anyio.move_on_after(_TURN):
             await landed.wait()
+
+
+def _ask(question: Callable[[], Any]) -> Any:
+    return question()
+
+
+async def _aask(question: Callable[[], Any]) -> Any:
+    import anyio.to_thread  # noqa: PLC0415 - only who shares tokens needs it
+
+    return await anyio.to_thread.run_sync(question)
 
 
 def _network_error(end: BaseException) -> httpx.TransportError | None:
