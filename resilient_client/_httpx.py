@@ -246,6 +246,10 @@ class Watched(httpx.SyncByteStream):
             yield from self._stream
         except Exception as error:
             self._broke(error)
+            if (
+                self._closed is not None
+            ):  # the connection is gone, and many a caller closes no stream that broke
+                self._closed()
             raise
 
     def close(self) -> None:
@@ -276,6 +280,10 @@ class AsyncWatched(httpx.AsyncByteStream):
                 yield chunk
         except Exception as error:
             self._broke(error)
+            if (
+                self._closed is not None
+            ):  # the connection is gone, and many a caller closes no stream that broke
+                self._closed()
             raise
 
     async def aclose(self) -> None:

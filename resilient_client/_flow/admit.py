@@ -59,8 +59,8 @@ class Entry:
 
     __slots__ = (
         "at",
+        "delayed",
         "extra",
-        "granted",
         "pacer",
         "permit",
         "place",
@@ -76,7 +76,7 @@ class Entry:
         self.ticket: Ticket | None = None
         self.pacer: Pacer | None = None
         self.slot: Slot | None = None
-        self.granted = now  # when the slot's turn had come
+        self.delayed = False  # it has had to wait
         self.waiting = False  # the slot's turn has not come, or it has not been sent
         self.place: Place | None = None
         self.extra: Slot | None = None  # a hedge's
@@ -165,24 +165,20 @@ def _admitted(call: Call, entry: Entry) -> Generator[Step, Told, Refusal | None]
     paced = guard.pace(call.request.method, call.request.url.path) if guard.paces else None
     breaker, bulkhead = (None, None) if signs_in else (guard.breaker, guard.bulkhead)
     while True:
-        began, refusal = entry.at, None
-        if breaker is not None and entry.permit is None:
+        entry.delayed, refusal = False, None
+        if breaker is not None:
             refusal = yield from _pass(call, breaker, entry)
-        if refusal is None and bulkhead is not None and entry.place is None:
+        if refusal is None and bulkhead is not None:
             refusal = yield from _room(call, bulkhead, entry)
-        if refusal is None and paced is not None and entry.slot is None:
+        if refusal is None and paced is not None:
             # Last, and in the room: units that were granted to somebody who waits for room would count for nothing.
             refusal = yield from _turn(call, *paced, entry)
-        if refusal is not None or entry.at - began < _AN_INSTANT:
+        permit = entry.permit
+        if refusal is not None or permit is None or not entry.delayed:
             return refusal
-        # It had to wait, and what was granted before may be worth nothing by now: the host broke, or its units ran out.
-        permit, slot = entry.permit, entry.slot
-        if permit is not None and not (yield from _ask(breaker, partial(permit.stands, entry.at))):
-            entry.permit = None
-            yield from _ask(breaker, partial(permit.cancelled, entry.at))
-        if paced is not None and slot is not None and entry.at - entry.granted >= _AN_INSTANT:
-            entry.slot = None
-            yield from _ask(paced[0], partial(paced[0].cancel, slot))
+        if (yield from _ask(breaker, partial(permit.stands, entry.at))):
+            return None
+        yield from _give_back(call, entry)  # the host broke while it waited for the rest
 
 
 def _pass(call: Call, breaker: Breaker, entry: Entry) -> Generator[Step, Told, Refusal | None]:
@@ -202,6 +198,7 @@ def _pass(call: Call, breaker: Breaker, entry: Entry) -> Generator[Step, Told, R
             if until is None or state == "open":
                 return _refused(call, "circuit_open", "circuit_open", entry.at, wait)
         told = yield Sleep(max(_AN_INSTANT, min(wait, _GLANCE, until - entry.at)))
+        entry.delayed = True
         entry.at = now = told.at
         if now >= until:
             return _refused(call, "deadline", "circuit_open", now, max(0.0, answer.look_at - now))
@@ -238,9 +235,9 @@ def _turn(call: Call, pacer: Pacer, cost: float, entry: Entry) -> Generator[Step
             reason: Reason = "wait_too_long" if call.until is None or until < call.until else "deadline"
             return _refused(call, reason, "paced", now, wait)
         told = yield Sleep(wait)
+        entry.delayed = True
         entry.at = now = told.at
         wait = yield from _ask(pacer, partial(pacer.confirm, slot, now))
-    entry.granted = now
     return None
 
 
@@ -250,6 +247,7 @@ def _room(call: Call, bulkhead: Bulkhead, entry: Entry) -> Generator[Step, Told,
         return _refused(call, "bulkhead_full", "bulkhead_full", entry.at)
     if place.state == "waiting":
         told = yield Queue(place, call.until)
+        entry.delayed = True
         entry.at = told.at
         if place.state == "waiting":
             return _refused(call, "deadline", "bulkhead_full", entry.at)

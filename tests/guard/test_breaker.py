@@ -407,6 +407,26 @@ def test_a_probe_that_never_reports_makes_room_for_another() -> None:
     assert isinstance(breaker.admit(9.0), Open)
 
 
+def test_a_permit_stands_until_the_state_changes() -> None:
+    """Who had to wait after being let through asks again: the host may have broken meanwhile."""
+    breaker = Breaker(SMALL)
+    permit = leave_of(breaker.admit(0.0))
+    assert permit.stands(0.0)
+    for _ in range(SMALL.min_calls):
+        leave_of(breaker.admit(0.0)).failed(0.0)
+
+    assert not permit.stands(0.0)
+    assert not permit.stands(1.0)
+
+
+def test_a_probe_stands_until_its_lease_ends() -> None:
+    """Eight seconds from 1.0; from then on another may go."""
+    breaker = opened()
+    probe = leave_of(breaker.admit(1.0))
+
+    assert [probe.stands(at) for at in (1.0, 8.75, 9.0)] == [True, True, False]
+
+
 def test_a_probe_that_reports_after_its_lease_still_counts() -> None:
     """It took long, and it is true."""
     breaker = opened()
