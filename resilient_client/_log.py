@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("resilient_client")
 logger.addHandler(logging.NullHandler())  # a program that sets up no logging is not written to
 
-__all__ = ["fields", "gave_up", "note", "observer_failed", "stamp", "watch"]
+__all__ = ["breaker_turned", "fields", "gave_up", "note", "observer_failed", "stamp", "watch"]
 
 
 def fields(verdict: Verdict, *, method: str, path: str, wall: float | None) -> dict[str, Any]:
@@ -108,7 +108,8 @@ def gave_up(record: Record) -> None:
         if record.reason != "cannot_change":  # then a sign-in failed, and has been logged
             _emit(
                 logging.WARNING,
-                "%s: %s %s was not sent: %s", record.rules.api, method, path, record.reason,
+                "%s: %s %s was not sent: %s (%s)", record.rules.api, method, path, record.reason,
+                one_line(str(getattr(record, "error", None))),
                 extra={"api": record.rules.api, "endpoint": f"{method} {path}", "reason": record.reason, "attempts": 0},
             )  # fmt: skip
         return
@@ -120,6 +121,18 @@ def gave_up(record: Record) -> None:
         extra=fields(last.verdict, method=method, path=path, wall=record.wall)
         | {"api": record.rules.api, "reason": record.reason, "attempts": len(record.tried),
            "maybeApplied": record.maybe_applied},
+    )  # fmt: skip
+
+
+def breaker_turned(call: Call, *, is_open: bool) -> None:
+    """Log that a breaker has opened, or has closed."""
+    host = one_line(call.request.url.host)
+    _emit(
+        logging.WARNING if is_open else logging.INFO,
+        "%s: the breaker of %s is %s",
+        call.rules.api, host,
+        "open: too many calls failed, and the host is not asked for a while" if is_open else "closed: the host works",
+        extra={"api": call.rules.api, "host": host, "breaker": "open" if is_open else "closed"},
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ class _Core:
     ) -> None:
         self.rules: Rulebook = rulebook(policy)
         self.clock = default_clock() if clock is None else clock
-        self.guards = Guards(self.clock, protections)
+        self.guards = Guards(self.clock, protections, _log.breaker_turned)
         if protections.get("pace") and not self.rules.paces:
             raise ValueError(
                 f"pace=True, and the policy {self.rules.api!r} has no [pace] to keep to: add the table to it, or leave it off"

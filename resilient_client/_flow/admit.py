@@ -41,6 +41,7 @@ __all__ = ["Refusal", "abandon", "again", "answered", "ended", "enter", "judged"
 
 _AN_INSTANT = 1e-6  # seconds
 _GLANCE = 0.25  # seconds: how often a parked caller looks whether the host works again
+_A_WHILE = 1.0  # seconds: how often somebody who waits for a shared budget asks again
 _HELD = 1.0  # seconds that a 429 without a hint holds the callers of a budget back
 _FAILURES = frozenset({"network", "server", "upstream", "maintenance", "rate_limit"})
 _OVERLOADED = frozenset({"rate_limit", "maintenance"})
@@ -137,9 +138,12 @@ def went_well(call: Call, response: httpx.Response, now: float) -> None:
         left = hints.budget_left(response.headers, call.setting.clock.time)
         if left is not None:
             entry.pacer.learn(now, **left._asdict())
-    if entry.permit is not None:
-        entry.permit.succeeded(now, now - call.started)
-        entry.permit = None
+    permit, entry.permit = entry.permit, None
+    if permit is not None:
+        epoch = permit.breaker.epoch
+        permit.succeeded(now, now - call.started)
+        if permit.breaker.epoch != epoch:
+            call.guard.turned(call, is_open=False)
 
 
 def enter(call: Call, now: float) -> Generator[Step, Told, Refusal | None]:
@@ -149,8 +153,9 @@ def enter(call: Call, now: float) -> Generator[Step, Told, Refusal | None]:
         refusal = yield from _admitted(call, entry)
         if refusal is not None:
             yield from _give_back(call, entry)
-    except _AwayError:
+    except _AwayError as away:
         refusal = _refused(call, "store_away", "store_away", entry.at)
+        refusal.error.__cause__ = away.__cause__
         abandon(call)
     call.waited = entry.at - now
     call.queued += call.waited
@@ -234,10 +239,15 @@ def _turn(call: Call, pacer: Pacer, cost: float, entry: Entry) -> Generator[Step
         if now + wait >= until:
             reason: Reason = "wait_too_long" if call.until is None or until < call.until else "deadline"
             return _refused(call, reason, "paced", now, wait)
-        told = yield Sleep(wait)
+        # What others know may shorten it, and is heard of by asking alone.
+        told = yield Sleep(min(wait, _A_WHILE) if pacer.shared else wait)
         entry.delayed = True
         entry.at = now = told.at
-        wait = yield from _ask(pacer, partial(pacer.confirm, slot, now))
+        try:
+            wait = yield from _ask(pacer, partial(pacer.confirm, slot, now))
+        except LookupError:  # its turn came, and it slept on for so long that its units have run out
+            entry.slot = None
+            return (yield from _turn(call, pacer, cost, entry))
     return None
 
 
@@ -348,12 +358,16 @@ def judged(
     failed = fails(verdict)
     permit, entry.permit = entry.permit, None
     if permit is not None:
+        breaker = permit.breaker
+        epoch = breaker.epoch
         if error is not None and not _speaks_of_the_host(error):
-            yield from _ask(permit.breaker, partial(permit.cancelled, now))
+            yield from _ask(breaker, partial(permit.cancelled, now))
         elif failed and verdict.category != "rate_limit":  # a host that says 429 works
-            yield from _ask(permit.breaker, partial(permit.failed, now, verdict.retry_after))
+            yield from _ask(breaker, partial(permit.failed, now, verdict.retry_after))
         else:
-            yield from _ask(permit.breaker, partial(permit.succeeded, now, took))
+            yield from _ask(breaker, partial(permit.succeeded, now, took))
+        if breaker.epoch != epoch:
+            call.guard.turned(call, is_open=failed)
     if call.guard.hedge is not None and not failed:  # what failed fast says nothing of answers
         call.guard.hedge.observe(now, took)
     if verdict.category == "rate_limit" and entry.pacer is not None:
@@ -403,8 +417,9 @@ def _may_go_on(
         if state == "open" and (yield from _stays_open(call, breaker)):
             return "circuit_open"
     paced = guard.pace(call.request.method, call.request.url.path) if guard.paces else None
-    if paced is not None and not paced[0].shared:
-        turn = max(at, paced[0].earliest(paced[1], now))
+    if paced is not None:
+        pacer, cost = paced
+        turn = max(at, (yield from _ask(pacer, partial(pacer.earliest, cost, now))))
         if call.until is not None and turn >= call.until:
             return "deadline"
         if turn - at >= call.rules.longest_wait:

@@ -210,6 +210,11 @@ class Breaker:
         self._worked = 0  # probes
         self._waiting: dict[Ticket, None] = {}  # in the order in which they came
 
+    @property
+    def epoch(self) -> int:
+        """A number that changes whenever the breaker opens or closes."""
+        return self._epoch
+
     def state(self, now: float) -> State:
         """Tell the state. Where an open time has passed it is half-open, though nobody has asked yet."""
         with self._lock:

@@ -122,6 +122,11 @@ class SharedBreaker:
         self._worked_from = self._worked_to = -math.inf
         self._alone: Breaker | None = None  # while the server is away
 
+    @property
+    def epoch(self) -> int:
+        """A number that changes when it is heard that the breaker has opened or closed."""
+        return self._epoch
+
     def state(self, now: float) -> State:
         """Tell the state at that time, as things stand; see `Breaker.state`.
 
