@@ -246,19 +246,22 @@ class Watched(httpx.SyncByteStream):
             yield from self._stream
         except Exception as error:
             self._broke(error)
-            if (
-                self._closed is not None
-            ):  # the connection is gone, and many a caller closes no stream that broke
-                self._closed()
             raise
+        finally:
+            self._done()
 
     def close(self) -> None:
         """Let go of the connection."""
         try:
             self._stream.close()
         finally:
-            if self._closed is not None:
-                self._closed()
+            self._done()
+
+    def _done(self) -> None:
+        if (
+            self._closed is not None
+        ):  # it has been read, has broken off, was left, or is closed: not all come to the last
+            self._closed()
 
 
 class AsyncWatched(httpx.AsyncByteStream):
@@ -280,19 +283,22 @@ class AsyncWatched(httpx.AsyncByteStream):
                 yield chunk
         except Exception as error:
             self._broke(error)
-            if (
-                self._closed is not None
-            ):  # the connection is gone, and many a caller closes no stream that broke
-                self._closed()
             raise
+        finally:
+            self._done()
 
     async def aclose(self) -> None:
         """Let go of the connection."""
         try:
             await self._stream.aclose()
         finally:
-            if self._closed is not None:
-                self._closed()
+            self._done()
+
+    def _done(self) -> None:
+        if (
+            self._closed is not None
+        ):  # it has been read, has broken off, was left, or is closed: not all come to the last
+            self._closed()
 
 
 def bound_reads(transport: object) -> None:

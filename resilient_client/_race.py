@@ -202,7 +202,9 @@ class Workers:
         try:
             worker = self._idle.pop()
         except IndexError:
-            thread = threading.Thread(target=self._work, args=(_Worker(job),), daemon=True)
+            thread = threading.Thread(
+                target=self._work, args=(_Worker(job),), name="resilient_client race", daemon=True
+            )
             try:
                 thread.start()
             except RuntimeError:  # the system gives no more, or the interpreter is ending

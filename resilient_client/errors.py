@@ -208,9 +208,13 @@ def refusal(call: Call, kind: str, retry_in: float) -> Exception:
     """Make the exception of a call that a protection does not let through."""
     request, api = call.request, call.rules.api
     where = f"{request.url.host} ({api})"
-    if kind == "bulkhead_full":
+    if kind in {"bulkhead_full", "no_room"}:
+        bulkhead = call.guard.bulkhead
+        why = "no more may wait" if kind == "bulkhead_full" else "none has ended before this one's deadline"
         return BulkheadFull(
-            f"as many calls as may be are under way to {where}, and this one was not sent", request=request
+            f"{bulkhead.in_use} calls are under way to {where}, {bulkhead.limit} may be, and {why}; this one was not sent. "
+            "A response counts until its body has been read or closed.",
+            request=request,
         )
     if kind == "store_away":
         return StoreAway(

@@ -74,6 +74,7 @@ class _Core:
         # Given by a client, which has a jar of its own; a bare transport carries cookies over onto the final response.
         self.keep_cookies: Callable[[httpx.Request, httpx.Response], None] | None = None
         self.observers: Observers | None = None
+        self._rooms: set[Callable[[], None]] = set()  # of responses whose bodies are being read
 
     host = HOST
     chance = staticmethod(random.random)  # the module's own generator is seeded anew in a forked worker
@@ -167,15 +168,25 @@ class _Core:
         response.extensions[RECORD] = call
         return response
 
-    @staticmethod
-    def room(call: Call, response: httpx.Response) -> Callable[[], None] | None:
+    def room(self, call: Call, response: httpx.Response) -> Callable[[], None] | None:
         """Give what lets go of the room that a call has in its bulkhead, for when its body has been read; None: it has none."""
         if call.entry is None or call.entry.place is None:
             return None
         if type(response.stream) is BYTES:
             release(call, overloaded=False)
             return None
-        return partial(release, call, overloaded=False)
+
+        def let_go() -> None:
+            self._rooms.discard(let_go)
+            release(call, overloaded=False)
+
+        self._rooms.add(let_go)
+        return let_go
+
+    def close(self) -> None:
+        """Give back the room of responses that nobody has closed: their connections are gone."""
+        for let_go in list(self._rooms):
+            let_go()
 
     def broke(self, call: Call, error: Exception) -> None:
         """Let the error of a body that broke off in the caller's hands tell what the call went through."""
@@ -319,11 +330,17 @@ class ResilientTransport(httpx.BaseTransport):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        self._inner.__exit__(exc_type, exc_value, traceback)
+        try:
+            self._inner.__exit__(exc_type, exc_value, traceback)
+        finally:
+            self.core.close()
 
     def close(self) -> None:
         """Close the inner transport."""
-        self._inner.close()
+        try:
+            self._inner.close()
+        finally:
+            self.core.close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.core.rules.api!r}, {self._inner!r})"
@@ -417,11 +434,17 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        await self._inner.__aexit__(exc_type, exc_value, traceback)
+        try:
+            await self._inner.__aexit__(exc_type, exc_value, traceback)
+        finally:
+            self.core.close()
 
     async def aclose(self) -> None:
         """Close the inner transport."""
-        await self._inner.aclose()
+        try:
+            await self._inner.aclose()
+        finally:
+            self.core.close()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.core.rules.api!r}, {self._inner!r})"

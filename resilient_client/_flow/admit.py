@@ -41,7 +41,7 @@ __all__ = ["Refusal", "abandon", "again", "answered", "ended", "enter", "judged"
 
 _AN_INSTANT = 1e-6  # seconds
 _GLANCE = 0.25  # seconds: how often a parked caller looks whether the host works again
-_A_WHILE = 1.0  # seconds: how often somebody who waits for a shared budget asks again
+_A_WHILE = 1.0  # seconds: how often somebody who waits for a turn looks whether it comes sooner
 _HELD = 1.0  # seconds that a 429 without a hint holds the callers of a budget back
 _FAILURES = frozenset({"network", "server", "upstream", "maintenance", "rate_limit"})
 _OVERLOADED = frozenset({"rate_limit", "maintenance"})
@@ -234,15 +234,19 @@ def _turn(call: Call, pacer: Pacer, cost: float, entry: Entry) -> Generator[Step
         in_time = call.until is None or slot.at < call.until
         return _refused(call, "wait_too_long" if in_time else "deadline", "paced", now, slot.at - now)
     entry.pacer, entry.slot, entry.waiting = pacer, slot, True
-    wait = slot.at - now
+    wait, version = slot.at - now, pacer.version
     while wait > _AN_INSTANT:
         if now + wait >= until:
             reason: Reason = "wait_too_long" if call.until is None or until < call.until else "deadline"
             return _refused(call, reason, "paced", now, wait)
-        # What others know may shorten it, and is heard of by asking alone.
-        told = yield Sleep(min(wait, _A_WHILE) if pacer.shared else wait)
+        # Those ahead may give up, and a store that was away may be back: a long wait is looked at now and then.
+        told = yield Sleep(min(wait, _A_WHILE))
         entry.delayed = True
+        wait -= told.at - now
         entry.at = now = told.at
+        if wait > _AN_INSTANT and pacer.version == version and not pacer.shared:
+            continue
+        version = pacer.version
         try:
             wait = yield from _ask(pacer, partial(pacer.confirm, slot, now))
         except LookupError:  # its turn came, and it slept on for so long that its units have run out
@@ -260,7 +264,7 @@ def _room(call: Call, bulkhead: Bulkhead, entry: Entry) -> Generator[Step, Told,
         entry.delayed = True
         entry.at = told.at
         if place.state == "waiting":
-            return _refused(call, "deadline", "bulkhead_full", entry.at)
+            return _refused(call, "deadline", "no_room", entry.at)
     return None
 
 
