@@ -40,6 +40,10 @@ class AsyncResilientOptions(AsyncClientOptions, Protections, total=False):
 def _sorted_out(options: Any) -> tuple[Protections, Any]:
     """Tell the protections from what httpx takes. Raises TypeError or ValueError for one that cannot be."""
     names = Protections.__annotations__
+    if "park" in options:
+        raise TypeError(
+            'park is said of a call: extensions={"resilience": {"park": True}}; or of all of them: breaker=BreakerConfig(park=True)'
+        )
     protections = Protections(**{name: value for name, value in options.items() if name in names})  # type: ignore[typeddict-item] # by their names
     UNPROTECTED.with_(protections)
     return protections, {name: value for name, value in options.items() if name not in names}
@@ -103,8 +107,9 @@ class ResilientClient(httpx.Client):
 
     Raises:
         PolicyError: the policy cannot be used; the message says what to do.
-        ValueError: the deadline is no number above 0, or httpx cannot use a proxy's address.
-        TypeError: an observer has nothing to be told by, or is async.
+        ValueError: the deadline is no number above 0, a protection's number is out of its range or has nothing to keep to, or
+            httpx cannot use a proxy's address.
+        TypeError: an observer has nothing to be told by, or is async; or a protection cannot be set to what was given.
     """
 
     def __init__(  # noqa: PLR0913 - what a client is made with
@@ -230,8 +235,8 @@ def _show(ours: Any, theirs: Any) -> None:
     """Let help(), and editors that look at run time, see the protections and httpx's parameters after ours."""
     own = list(inspect.signature(ours).parameters.values())[:-1]
     protections = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_PolicysOwn())
-        for name in Protections.__annotations__
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_PolicysOwn(), annotation=kind)
+        for name, kind in Protections.__annotations__.items()
     ]
     httpx_own = list(inspect.signature(theirs).parameters.values())[1:]
     ours.__signature__ = inspect.Signature([*own, *protections, *httpx_own])

@@ -6,7 +6,7 @@ of a policy's `[protect]`; a keyword outweighs the line.
 | keyword | takes | what it does |
 |---|---|---|
 | `budget` | True, False, a `BudgetConfig` | bounds the retries of all calls to a host; on unless it is switched off |
-| `pace` | True, False | keeps to the budgets that the policy's `[pace]` publishes, before the API has to say 429 |
+| `pace` | True, False, (requests, seconds) | keeps to the budgets that the policy's `[pace]` publishes, or to this one, before the API says 429 |
 | `breaker` | True, False, a `BreakerConfig` | stops asking a host that fails; calls with a deadline may wait for it (park) |
 | `hedge` | a share, True, False, a `HedgeConfig` | sends a request once more where its answer is late |
 | `bulkhead` | a number, "adaptive", an `Adaptive`, a `BulkheadConfig` | bounds the calls under way at a time to a host |

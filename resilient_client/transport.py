@@ -65,9 +65,10 @@ class _Core:
         self.rules: Rulebook = rulebook(policy)
         self.clock = default_clock() if clock is None else clock
         self.guards = Guards(self.clock, protections, _log.breaker_turned)
-        if protections.get("pace") and not self.rules.paces:
+        if protections.get("pace") is True and not self.rules.paces:
             raise ValueError(
-                f"pace=True, and the policy {self.rules.api!r} has no [pace] to keep to: add the table to it, or leave it off"
+                f"pace=True, and the policy {self.rules.api!r} has no [pace] to keep to: add the table to it, or say what to keep to, "
+                "as in pace=(100, 60) for 100 requests in any 60 seconds"
             )
         self.deadline = deadline_seconds(deadline)
         self.debug = debug

@@ -42,24 +42,42 @@ class BreakerConfig:
         ValueError: a number is out of its range; the message says what is right.
     """
 
-    window: float = 10.0  # seconds that are looked back on
-    buckets: int = 10  # parts of the window: it moves on by one of them at a time
-    min_calls: int = 20  # calls in the window before its rates mean anything
-    failure_rate: float = 0.5  # share of the calls in the window; from this one on it opens
-    in_a_row: int | None = 20  # failures with no success between them that open it, whatever the window holds
-    slow_after: float | None = None  # seconds that make a call that worked a slow one; None: no call is slow
-    slow_rate: float = 0.8  # share of the calls in the window that were slow; from this one on it opens
-    open_for: float = 1.0  # seconds that it stays open the first time
-    growth: float = 2.0  # times as long after each probe that failed
-    max_open_for: float = 10.0  # seconds at the most, a server's Retry-After and the jitter apart
-    max_retry_after: float = 300.0  # seconds at the most that a server's Retry-After keeps it open
-    jitter: float = 0.2  # share of the open time that may be added to it
-    probes: int = 1  # calls at a time while it is half-open
-    lease: float = 10.0  # seconds after which a probe that has not reported makes room for another
-    successes: int = 2  # probes that must work before it closes
-    max_parked: int = 10_000  # callers that may wait
-    ramp: float = 5.0  # seconds over which those who waited are let go
-    park: bool = False  # let callers wait that have a deadline, and not only those that ask for it
+    window: float = 10.0
+    """Seconds that are looked back on."""
+    buckets: int = 10
+    """Parts of the window: it moves on by one of them at a time."""
+    min_calls: int = 20
+    """Calls in the window before its rates mean anything."""
+    failure_rate: float = 0.5
+    """Share of the calls in the window; from this one on it opens."""
+    in_a_row: int | None = 20
+    """Failures with no success between them that open it, whatever the window holds."""
+    slow_after: float | None = None
+    """Seconds that make a call that worked a slow one; None: no call is slow."""
+    slow_rate: float = 0.8
+    """Share of the calls in the window that were slow; from this one on it opens."""
+    open_for: float = 1.0
+    """Seconds that it stays open the first time."""
+    growth: float = 2.0
+    """Times as long after each probe that failed."""
+    max_open_for: float = 10.0
+    """Seconds at the most, a server's Retry-After and the jitter apart."""
+    max_retry_after: float = 300.0
+    """Seconds at the most that a server's Retry-After keeps it open."""
+    jitter: float = 0.2
+    """Share of the open time that may be added to it."""
+    probes: int = 1
+    """Calls at a time while it is half-open."""
+    lease: float = 10.0
+    """Seconds after which a probe that has not reported makes room for another."""
+    successes: int = 2
+    """Probes that must work before it closes."""
+    max_parked: int = 10_000
+    """Callers that may wait."""
+    ramp: float = 5.0
+    """Seconds over which those who waited are let go."""
+    park: bool = False
+    """Let callers wait that have a deadline, and not only those that ask for it."""
 
     def __post_init__(self) -> None:
         for name in ("buckets", "min_calls", "probes", "successes"):

@@ -49,14 +49,22 @@ class BudgetConfig:
         ValueError: a number is out of its range; the message says what is right.
     """
 
-    capacity: int = 500  # tokens that the bucket holds; it starts full
-    transient: int = 14  # tokens for a retry after a lost reply, a refused connection or a 5xx
-    throttled: int = 5  # tokens for a retry that the server put off to a time that it named
-    first_try: int = 1  # tokens that a call brings which succeeds at first
-    min_blind: int = 5  # retries since anything succeeded that the slowest client may make
-    blind_share: float = 0.08  # of the calls of the last minute: so many blind retries a faster one may make
-    min_known: int = 20  # successes within a minute after which blind retries are bounded at all
-    crowd: int = 3  # retries for each call that was on its way at a time when trouble began
+    capacity: int = 500
+    """Tokens that the bucket holds; it starts full."""
+    transient: int = 14
+    """Tokens for a retry after a lost reply, a refused connection or a 5xx."""
+    throttled: int = 5
+    """Tokens for a retry that the server put off to a time that it named."""
+    first_try: int = 1
+    """Tokens that a call brings which succeeds at first."""
+    min_blind: int = 5
+    """Retries since anything succeeded that the slowest client may make."""
+    blind_share: float = 0.08
+    """Of the calls of the last minute: so many blind retries a faster one may make."""
+    min_known: int = 20
+    """Successes within a minute after which blind retries are bounded at all."""
+    crowd: int = 3
+    """Retries for each call that was on its way at a time when trouble began."""
 
     def __post_init__(self) -> None:
         for name in ("transient", "throttled"):

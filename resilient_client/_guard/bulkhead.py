@@ -38,10 +38,14 @@ class Adaptive:
         ValueError: a number is out of its range; the message says what is right.
     """
 
-    start: int = 20  # calls at a time
-    floor: int = 1  # calls at a time, at the least
-    ceiling: int = 200  # calls at a time, at the most
-    backoff: float = 0.9  # what an overload leaves of the limit, as a share
+    start: int = 20
+    """Calls at a time."""
+    floor: int = 1
+    """Calls at a time, at the least."""
+    ceiling: int = 200
+    """Calls at a time, at the most."""
+    backoff: float = 0.9
+    """What an overload leaves of the limit, as a share."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.floor <= self.start <= self.ceiling:
@@ -61,8 +65,10 @@ class BulkheadConfig:
         ValueError: a number is out of its range; the message says what is right.
     """
 
-    limit: int | Adaptive = Adaptive()  # calls at a time, or how to learn that
-    queue: int = 1000  # callers that may wait; the next one is refused
+    limit: int | Adaptive = Adaptive()
+    """Calls at a time, or how to learn that."""
+    queue: int = 1000
+    """Callers that may wait; the next one is refused."""
 
     def __post_init__(self) -> None:
         limit: object = self.limit  # whatever a caller without types gives

@@ -137,6 +137,7 @@ class Guards:
         if (hedge := protection.hedge) is not None:
             guard.hedge = world.engine((*place, hedge), lambda: Hedge(hedge))
         if protection.pace:
+            paces = rules.paces if protection.pace is True else (protection.pace,)
             guard.paces = tuple(
                 (
                     paced,
@@ -144,7 +145,7 @@ class Guards:
                         (*place, number, paced.windows, shared), self._pacer(paced, name, number, shared)
                     ),
                 )
-                for number, paced in enumerate(rules.paces)
+                for number, paced in enumerate(paces)
             )
         guard.far = shared is not None
         guard.gated = guard.far or any((guard.breaker, guard.bulkhead, guard.hedge, guard.paces))

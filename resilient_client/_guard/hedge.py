@@ -41,13 +41,16 @@ class HedgeConfig:
         ValueError: a number is out of its range; the message says what is right.
     """
 
-    extra_load: float = (
-        0.05  # hedges, as a share of the requests; their delay is the percentile 1 - extra_load
-    )
-    burst: float = 10.0  # hedges that may be saved up
-    min_samples: int = 100  # durations before there is a delay
-    window: float = 30.0  # seconds of a generation of durations; the one before it counts too
-    min_delay: float = 0.001  # seconds: the shortest delay
+    extra_load: float = 0.05
+    """Hedges, as a share of the requests; their delay is the percentile 1 - extra_load."""
+    burst: float = 10.0
+    """Hedges that may be saved up."""
+    min_samples: int = 100
+    """Durations before there is a delay."""
+    window: float = 30.0
+    """Seconds of a generation of durations; the one before it counts too."""
+    min_delay: float = 0.001
+    """Seconds: the shortest delay."""
 
     def __post_init__(self) -> None:
         if not 0 < self.extra_load <= 0.5:

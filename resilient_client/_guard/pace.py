@@ -50,8 +50,10 @@ class Window:
         ValueError: not finite, or not above 0.
     """
 
-    budget: float  # units
-    per: float  # seconds
+    budget: float
+    """Units."""
+    per: float
+    """Seconds."""
 
     def __post_init__(self) -> None:
         for name, unit in (("budget", "units"), ("per", "seconds")):

@@ -13,12 +13,11 @@ from .breaker import BreakerConfig
 from .budget import BudgetConfig
 from .bulkhead import Adaptive, BulkheadConfig
 from .hedge import HedgeConfig
+from .pace import Window
 
 if TYPE_CHECKING:
     from resilient_client._flow.rulebook import Routes
     from resilient_client.shared import RedisStore
-
-    from .pace import Window
 
 __all__ = ["UNPROTECTED", "Paced", "Protection", "Protections"]
 
@@ -28,8 +27,8 @@ class Protections(TypedDict, total=False):
 
     budget: bool | BudgetConfig
     """A retry budget; on unless it is switched off."""
-    pace: bool
-    """Keep to the budgets that the policy's `[pace]` publishes."""
+    pace: bool | tuple[float, float]
+    """Keep to the budgets that the policy's `[pace]` publishes, or to so many requests in so many seconds."""
     breaker: bool | BreakerConfig
     """A circuit breaker for each host."""
     hedge: bool | float | HedgeConfig
@@ -63,7 +62,7 @@ class Protection:
     """What protects the calls of one client; None and False are off."""
 
     budget: BudgetConfig | None = field(default_factory=BudgetConfig)
-    pace: bool = False
+    pace: bool | Paced = False
     breaker: BreakerConfig | None = None
     hedge: HedgeConfig | None = None
     bulkhead: BulkheadConfig | None = None
@@ -92,8 +91,12 @@ def _budget(value: object) -> BudgetConfig | None:
     return BudgetConfig() if _switch("budget", value, "a BudgetConfig") else None
 
 
-def _pace(value: object) -> bool:
-    return _switch("pace", value)
+def _pace(value: object) -> bool | Paced:
+    if isinstance(value, tuple | list) and len(value) == 2:
+        budget, per = value
+        if all(isinstance(number, int | float) and not isinstance(number, bool) for number in value):
+            return Paced((Window(budget, per),))
+    return _switch("pace", value, "or (requests, seconds) such as (100, 60)")
 
 
 def _breaker(value: object) -> BreakerConfig | None:

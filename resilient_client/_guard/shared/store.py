@@ -28,7 +28,7 @@ class RedisStore:
     away: then nobody asks it for `retry_away` seconds, after which one caller looks whether it is back. What happens
     meanwhile is `away`. With `"local"` each process goes on by itself: with a breaker and a retry budget of its own, and,
     after a second look in vain, within the units that it holds of each budget, later within its share. With `"refuse"`
-    what cannot be decided is refused by `StoreAwayError`.
+    what cannot be decided is refused, and a call ends with `StoreAway`.
 
     Threads may share a store, and a forked worker may go on with it: it opens connections of its own.
 
