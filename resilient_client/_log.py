@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("resilient_client")
 logger.addHandler(logging.NullHandler())  # a program that sets up no logging is not written to
 
-__all__ = ["breaker_turned", "fields", "gave_up", "note", "observer_failed", "stamp", "watch"]
+__all__ = [
+    "breaker_turned",
+    "fields",
+    "gave_up",
+    "note",
+    "observer_failed",
+    "stamp",
+    "waits_for_its_turn",
+    "watch",
+]
 
 
 def fields(verdict: Verdict, *, method: str, path: str, wall: float | None) -> dict[str, Any]:
@@ -134,6 +143,18 @@ def breaker_turned(call: Call, *, is_open: bool) -> None:
         "open: too many calls failed, and the host is not asked for a while" if is_open else "closed: the host works",
         extra={"api": call.rules.api, "host": host, "breaker": "open" if is_open else "closed"},
     )  # fmt: skip
+
+
+def waits_for_its_turn(call: Call, seconds: float) -> None:
+    """Log that a call waits for the API's budget, so that nobody takes it for lost."""
+    if logger.isEnabledFor(logging.DEBUG):
+        request = call.request
+        _emit(
+            logging.DEBUG,
+            "%s: %s %s waits %.1f s for its turn",
+            call.rules.api, request.method, one_line(request.url.path), seconds,
+            extra={"api": call.rules.api, "wait": seconds},
+        )  # fmt: skip
 
 
 def observer_failed(name: str, error: Exception) -> None:

@@ -64,7 +64,7 @@ class _Core:
     ) -> None:
         self.rules: Rulebook = rulebook(policy)
         self.clock = default_clock() if clock is None else clock
-        self.guards = Guards(self.clock, protections, _log.breaker_turned)
+        self.guards = Guards(self.clock, protections, _log)
         if protections.get("pace") is True and not self.rules.paces:
             raise ValueError(
                 f"pace=True, and the policy {self.rules.api!r} has no [pace] to keep to: add the table to it, or say what to keep to, "

@@ -92,7 +92,9 @@ def play(
         return httpx.Response(reply.status_code, headers=reply.headers, content=reply.content)
 
     asked = options.pop("asked", {})
-    with ResilientClient(policy, transport=httpx.MockTransport(answer), clock=clock, budget=False, **options) as client:
+    with ResilientClient(
+        policy, transport=httpx.MockTransport(answer), clock=clock, budget=False, **options
+    ) as client:
         try:
             outcome = outcome_of(
                 client.request(

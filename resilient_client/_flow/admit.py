@@ -143,7 +143,7 @@ def went_well(call: Call, response: httpx.Response, now: float) -> None:
         epoch = permit.breaker.epoch
         permit.succeeded(now, now - call.started)
         if permit.breaker.epoch != epoch:
-            call.guard.turned(call, is_open=False)
+            call.guard.log.breaker_turned(call, is_open=False)
 
 
 def enter(call: Call, now: float) -> Generator[Step, Told, Refusal | None]:
@@ -235,6 +235,8 @@ def _turn(call: Call, pacer: Pacer, cost: float, entry: Entry) -> Generator[Step
         return _refused(call, "wait_too_long" if in_time else "deadline", "paced", now, slot.at - now)
     entry.pacer, entry.slot, entry.waiting = pacer, slot, True
     wait, version = slot.at - now, pacer.version
+    if wait > _A_WHILE:
+        call.guard.log.waits_for_its_turn(call, wait)
     while wait > _AN_INSTANT:
         if now + wait >= until:
             reason: Reason = "wait_too_long" if call.until is None or until < call.until else "deadline"
@@ -244,7 +246,7 @@ def _turn(call: Call, pacer: Pacer, cost: float, entry: Entry) -> Generator[Step
         entry.delayed = True
         wait -= told.at - now
         entry.at = now = told.at
-        if wait > _AN_INSTANT and pacer.version == version and not pacer.shared:
+        if wait > _AN_INSTANT and pacer.version == version and not pacer.is_to_look(now):
             continue
         version = pacer.version
         try:
@@ -371,7 +373,7 @@ def judged(
         else:
             yield from _ask(breaker, partial(permit.succeeded, now, took))
         if breaker.epoch != epoch:
-            call.guard.turned(call, is_open=failed)
+            call.guard.log.breaker_turned(call, is_open=failed)
     if call.guard.hedge is not None and not failed:  # what failed fast says nothing of answers
         call.guard.hedge.observe(now, took)
     if verdict.category == "rate_limit" and entry.pacer is not None:

@@ -38,10 +38,10 @@ _Key = tuple[object, ...]
 class Guard:
     """What protects the calls of one client to one host; None is off."""
 
-    __slots__ = ("breaker", "budget", "bulkhead", "crowd", "far", "gated", "hedge", "paces", "park", "turned")
+    __slots__ = ("breaker", "budget", "bulkhead", "crowd", "far", "gated", "hedge", "log", "paces", "park")
 
-    def __init__(self, turned: Callable[..., None]) -> None:
-        self.turned = turned  # told of a call by whose end the breaker has opened or closed
+    def __init__(self, log: Any) -> None:
+        self.log = log  # told of breakers that have turned, and of long waits: see `_log.py`
         self.budget: RetryBudget | None = None
         self.crowd = Crowd()
         self.breaker: Breaker | None = None
@@ -87,9 +87,9 @@ class Guards:
         TypeError, ValueError: the keywords cannot be used; the message says what they take.
     """
 
-    def __init__(self, clock: object, given: Protections, turned: Callable[..., None]) -> None:
+    def __init__(self, clock: object, given: Protections, log: Any) -> None:
         UNPROTECTED.with_(given)
-        self._turned = turned
+        self._log = log
         self._clock = clock
         self._given = given
         self._known: dict[_Key, Guard] = {}
@@ -114,7 +114,7 @@ class Guards:
             (rules.api, url.scheme, url.host, url.port, protection.scope),
         )
         name = f"{rules.api}:{url.scheme}://{url.host}:{url.port or ''}:{protection.scope}"
-        guard = Guard(self._turned)
+        guard = Guard(self._log)
         guard.crowd = world.engine((*place, "crowd"), Crowd)
         if (budget := protection.budget) is not None:
             guard.budget = world.engine(

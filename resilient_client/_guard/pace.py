@@ -127,6 +127,10 @@ class Pacer:
         """A number that changes when those who wait may have their turn sooner than they were told: confirm again."""
         return self._version
 
+    def is_to_look(self, now: float) -> bool:  # noqa: ARG002 - as one that is far away is asked
+        """Tell whether somebody who waits should confirm though `version` is as it was: here, never."""
+        return False
+
     def reserve(self, cost: float, now: float, *, until: float | None = None) -> Slot | Refused:
         """Take the next place in the line for a request of this cost (units, above 0).
 

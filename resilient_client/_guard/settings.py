@@ -118,7 +118,11 @@ def _hedge(value: object) -> HedgeConfig | None:
 def _bulkhead(value: object) -> BulkheadConfig | None:
     if isinstance(value, BulkheadConfig):
         return value
-    if isinstance(value, Adaptive) or (isinstance(value, int) and not isinstance(value, bool)):
+    if isinstance(value, Adaptive):
+        return BulkheadConfig(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ValueError(f"bulkhead must be at least 1 call at a time (got {value!r})")
         return BulkheadConfig(value)
     if value == "adaptive":
         return BulkheadConfig(Adaptive())

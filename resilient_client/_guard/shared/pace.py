@@ -39,6 +39,7 @@ __all__ = ["SharedPacer"]
 
 _LEASE = 2.0  # seconds after the time told for which a place in line is kept
 _LATELY = 60.0  # seconds for which a process may count on the share that it was told
+_LOOK = 1.0  # seconds between two looks whether the store is back, or a turn comes sooner
 _PROMPT = 0.02  # seconds for which an answer waits for a question that it can be told with
 _AN_INSTANT = 1e-6  # seconds
 _WHOLE = 1_000_000  # all shares together
@@ -102,6 +103,7 @@ class SharedPacer:
         self._owner = uuid.uuid4().hex
         self._now = -math.inf  # the latest time that anybody told
         self._version = 0
+        self._looked_at = -math.inf  # when somebody who waits last asked without having been told to
         self._waiting: dict[int, _Place] = {}
         self._granted: dict[int, _Place] = {}  # in the order of their granting
         self._asking: set[int] = set()  # numbers that the server may have granted a moment ago
@@ -125,6 +127,14 @@ class SharedPacer:
         What happened in another process is known with the next answer of the server.
         """
         return self._version
+
+    def is_to_look(self, now: float) -> bool:
+        """Let one of those who wait ask the server, once a second: what it hears, `version` tells the others."""
+        with self._lock:
+            if now < self._looked_at + _LOOK:
+                return False
+            self._looked_at = now
+            return True
 
     def reserve(self, cost: float, now: float, *, until: float | None = None) -> Slot | Refused:
         """Take the next place in the line; see `Pacer.reserve`.
