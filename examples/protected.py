@@ -70,7 +70,7 @@ def batch() -> None:
 
 
 class Catalogue:
-    """Answers after 20 ms, but for one request, which stalls until its caller has been answered."""
+    """Answers after 0.2 s, but for one request, which stalls until its caller has been answered."""
 
     def __init__(self, stalls: int) -> None:
         self.clock = VirtualClock()
@@ -81,7 +81,7 @@ class Catalogue:
     def __call__(self, request: httpx.Request) -> httpx.Response:
         """Answer a request with its number."""
         number = next(self._numbers)
-        self.clock.advance(0.02)
+        self.clock.advance(0.2)
         if number == self._stalls:
             self.answered.wait(10)
         return httpx.Response(200, request=request, json=number)

@@ -210,7 +210,9 @@ def refusal(call: Call, kind: str, retry_in: float) -> Exception:
     where = f"{request.url.host} ({api})"
     if kind in {"bulkhead_full", "no_room"}:
         bulkhead = call.guard.bulkhead
-        why = "no more may wait" if kind == "bulkhead_full" else "none has ended before this one's deadline"
+        why = (
+            "no more may wait" if kind == "bulkhead_full" else "none has ended in the time that this one had"
+        )
         return BulkheadFull(
             f"{bulkhead.in_use} calls are under way to {where}, {bulkhead.limit} may be, and {why}; this one was not sent. "
             "A response counts until its body has been read or closed.",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Refusal", "abandon", "again", "answered", "ended", "enter", "judged", "sent"]
 
 _AN_INSTANT = 1e-6  # seconds
+_A_MOMENT = 1e-3  # seconds: a policy that waits for nothing waits for no more than this
 _GLANCE = 0.25  # seconds: how often a parked caller looks whether the host works again
 _A_WHILE = 1.0  # seconds: how often somebody who waits for a turn looks whether it comes sooner
 _HELD = 1.0  # seconds that a 429 without a hint holds the callers of a budget back
@@ -135,7 +136,7 @@ def went_well(call: Call, response: httpx.Response, now: float) -> None:
     if entry.slot is not None and entry.pacer is not None:
         entry.pacer.finish(entry.slot, now)
         entry.slot = None
-        left = hints.budget_left(response.headers, call.setting.clock.time)
+        left = _left(call, response)
         if left is not None:
             entry.pacer.learn(now, **left._asdict())
     permit, entry.permit = entry.permit, None
@@ -227,7 +228,7 @@ def _parks(call: Call) -> bool:
 
 def _turn(call: Call, pacer: Pacer, cost: float, entry: Entry) -> Generator[Step, Told, Refusal | None]:
     now = entry.at
-    longest = now + call.rules.longest_wait
+    longest = now + max(call.rules.longest_wait, _A_MOMENT)
     until = longest if call.until is None else min(call.until, longest)
     slot = yield from _ask(pacer, partial(pacer.reserve, cost, now, until=until))
     if isinstance(slot, Full):
@@ -262,11 +263,13 @@ def _room(call: Call, bulkhead: Bulkhead, entry: Entry) -> Generator[Step, Told,
     if place is None:
         return _refused(call, "bulkhead_full", "bulkhead_full", entry.at)
     if place.state == "waiting":
-        told = yield Queue(place, call.until)
+        longest = entry.at + call.rules.longest_wait
+        in_time = call.until is None or longest < call.until
+        told = yield Queue(place, longest if in_time else call.until)
         entry.delayed = True
         entry.at = told.at
         if place.state == "waiting":
-            return _refused(call, "deadline", "no_room", entry.at)
+            return _refused(call, "wait_too_long" if in_time else "deadline", "no_room", entry.at)
     return None
 
 
@@ -286,6 +289,9 @@ def sent(call: Call) -> Generator[Step, Told, Told]:
         call.hedges += told.raced.sent - 1
         if told.raced.sent == 1:
             _forgo(call, entry)  # an answer came before it was sent
+        else:  # the race is over, and one of the two is left
+            place, entry.second_place = entry.second_place, None
+            _give_room(call, place, overloaded=None)
     return told
 
 
@@ -350,9 +356,17 @@ def answered(call: Call, told: Told) -> Generator[Step, Told, None]:
         for slot in slots:
             yield from _ask(pacer, partial(pacer.finish, slot, now))
         if told.response is not None:
-            left = hints.budget_left(told.response.headers, call.setting.clock.time)
+            left = _left(call, told.response)
             if left is not None:
                 yield from _ask(pacer, partial(pacer.learn, now, **left._asdict()))
+
+
+def _left(call: Call, response: httpx.Response) -> hints.Left | None:
+    """Read what a reply says of its budget; what it says of times that are far away is asked about again meanwhile."""
+    left = hints.budget_left(response.headers, call.setting.clock.time)
+    if left is None or left.reset_in is None:
+        return left
+    return left._replace(reset_in=min(left.reset_in, call.rules.longest_wait))
 
 
 def judged(
@@ -428,7 +442,7 @@ def _may_go_on(
         turn = max(at, (yield from _ask(pacer, partial(pacer.earliest, cost, now))))
         if call.until is not None and turn >= call.until:
             return "deadline"
-        if turn - at >= call.rules.longest_wait:
+        if turn - at > call.rules.longest_wait:
             return "wait_too_long"
     if budget is None or (state != "closed" and _parks(call)):
         return None  # who parks goes when a probe has worked, and not before: nothing is spent on a host that is down

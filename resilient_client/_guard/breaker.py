@@ -74,7 +74,7 @@ class BreakerConfig:
     """Probes that must work before it closes."""
     max_parked: int = 10_000
     """Callers that may wait."""
-    ramp: float = 5.0
+    ramp: float = 10.0
     """Seconds over which those who waited are let go."""
     park: bool = False
     """Let callers wait that have a deadline, and not only those that ask for it."""

@@ -139,7 +139,7 @@ class Bulkhead:
 
         Args:
             place: the place.
-            overloaded: what the call says of the host. True: it had too much (429, 503, a timeout). False: it bore it.
+            overloaded: what the call says of the host. True: it had too much (429, 503). False: it bore it.
                 None: nothing, for the call was cancelled or failed otherwise.
         """
         with self._lock:

@@ -94,7 +94,8 @@ class Guards:
         self._given = given
         self._known: dict[_Key, Guard] = {}
         self._own = _World()  # for a clock that cannot be looked up
-        _ALIVE.add(self)
+        with _LOCK:
+            _ALIVE.add(self)
 
     def of(self, rules: Rulebook, url: httpx.URL) -> Guard:
         """Find what protects a call by these rules to this URL."""
@@ -175,12 +176,18 @@ def _world(clock: object, own: _World) -> _World:
 
 def forget_all() -> None:
     """Let every client and transport of this process begin anew: full budgets, closed breakers, nothing learned."""
-    global _LOCK  # noqa: PLW0603 - one that a thread held when this process was forked stays held
-    _LOCK = threading.Lock()
-    _WORLDS.clear()
-    for guards in list(_ALIVE):
+    with _LOCK:
+        _WORLDS.clear()
+        alive = list(_ALIVE)
+    for guards in alive:
         guards.forget()
 
 
+def _after_fork() -> None:
+    global _LOCK  # noqa: PLW0603 - one that another thread held when this process was forked stays held
+    _LOCK = threading.Lock()
+    forget_all()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=forget_all)
+    os.register_at_fork(after_in_child=_after_fork)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from crew import BASE, TASKS, Crew, HandClock, Host, Weather, guard_of, left_in
+from crew import BASE, TASKS, Crew, HandClock, Host, StopIt, Weather, guard_of, left_in
 from loopback import WAYS, Caller, run
+from scenario import answer, in_turn
 
 from resilient_client import ResilientClient, TokenAuth, outcome_of
 from resilient_client.errors import CircuitOpen
@@ -27,10 +28,10 @@ PARKING = BreakerConfig(in_a_row=1, successes=1, jitter=0, park=True)
 
 
 def client_of(
-    clock: VirtualClock, answer: Callable[[httpx.Request], httpx.Response], **options: Any
+    clock: VirtualClock, serve: Callable[[httpx.Request], httpx.Response], **options: Any
 ) -> ResilientClient:
     return ResilientClient(
-        options.pop("policy", None), clock=clock, transport=httpx.MockTransport(answer), **options
+        options.pop("policy", None), clock=clock, transport=httpx.MockTransport(serve), **options
     )
 
 
@@ -117,12 +118,12 @@ def test_no_answer_is_a_failure(error: type[httpx.TransportError]) -> None:
 def test_a_mistake_of_the_callers_own_says_nothing_of_the_host(error: Exception) -> None:
     """Nobody else is refused because one caller's requests cannot be sent."""
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def serve(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/bad":
             raise error
         return httpx.Response(200)
 
-    with client_of(VirtualClock(), answer, breaker=AT_ONCE) as client:
+    with client_of(VirtualClock(), serve, breaker=AT_ONCE) as client:
         for _ in range(3):
             with pytest.raises(type(error)):
                 client.post(BASE + "/bad", extensions={"resilience": {"retry": False}})
@@ -333,20 +334,16 @@ def test_a_probe_that_never_reports_does_not_stick(way: str) -> None:
     run(way, scenario)
 
 
-class StopIt(BaseException):
-    """As KeyboardInterrupt is: no Exception."""
-
-
 def test_a_probe_that_is_interrupted_leaves_room() -> None:
     """A Ctrl-C says nothing of the host."""
     clock, host = VirtualClock(), Weather()
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def serve(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/stop":
             raise StopIt
         return host(request)
 
-    with client_of(clock, answer, breaker=AT_ONCE) as client:
+    with client_of(clock, serve, breaker=AT_ONCE) as client:
         open_by(client)
         clock.advance(1)
         with pytest.raises(StopIt):
@@ -360,13 +357,15 @@ def test_a_probe_that_is_interrupted_leaves_room() -> None:
 
 
 def test_a_sign_in_is_not_refused() -> None:
-    """The call that waits for it has been let through, and is its host's probe perhaps."""
+    """Neither the one before a call, nor the one in the middle of a call that has been let through."""
     clock = VirtualClock()
-    expired = {"error": {"code": 401, "message": "Token expired"}}
-    answers = {"/objects": [httpx.Response(401, json=expired), httpx.Response(200)]}
+    objects = in_turn(
+        answer(401, {"error": {"code": 401, "message": "Token expired"}}),
+        answer(200),
+    )
     signed_in = 0
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def serve(request: httpx.Request) -> httpx.Response:
         nonlocal signed_in
         if request.url.path == "/wallets/login":
             signed_in += 1
@@ -374,15 +373,20 @@ def test_a_sign_in_is_not_refused() -> None:
         if request.url.path == "/down":
             return httpx.Response(500)
         clock.advance(200)  # the token has outlived itself on the way
-        return answers["/objects"].pop(0)
+        return objects(request)
 
     auth = TokenAuth(httpx.Request("POST", f"{BASE}/wallets/login"), lifetime=100, leeway=0)
-    with client_of(clock, answer, policy="dual", breaker=AT_ONCE, auth=auth) as client:
+    config = BreakerConfig(in_a_row=1, jitter=0, open_for=150, max_open_for=150)
+    with client_of(clock, serve, policy="dual", breaker=config, auth=auth) as client:
         client.post(f"{BASE}/down")
-        clock.advance(1)
+        clock.advance(120)
+        with pytest.raises(CircuitOpen):
+            client.get(f"{BASE}/objects")
+        assert signed_in == 2
+        clock.advance(30)
         response = client.get(f"{BASE}/objects")
     assert response.status_code == 200
-    assert signed_in == 2
+    assert signed_in == 3
     assert len(outcome_of(response).attempts) == 2
 
 

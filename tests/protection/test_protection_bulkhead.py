@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from crew import BASE, TASKS, Crew, HandClock, Host, guard_of, left_in, policy
+from crew import BASE, TASKS, Crew, HandClock, Host, StopIt, guard_of, left_in, policy
 from loopback import WAYS, Caller, Loopback, page, run
 from scenario import Chunks, answer
 
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from scenario import Run
 
 ONE = {"bulkhead": 1}
-
-
-class StopIt(BaseException):
-    """As KeyboardInterrupt is: no Exception."""
 
 
 # ------------------------------------------------------------------------------------------------------ its limit
@@ -58,15 +54,16 @@ def test_never_more_than_its_limit_at_a_time(way: str, limit: int) -> None:
     run(way, scenario)
 
 
-def test_threads_and_event_loops_wait_in_one_queue() -> None:
+@pytest.mark.parametrize("backend", TASKS)
+def test_threads_and_event_loops_wait_in_one_queue(backend: str) -> None:
     """A thread holds the only place, a task waits for it; when the thread lets go, the task goes on, and the other way round."""
     clock = HandClock()
 
     async def scenario() -> None:
-        threads, tasks = Host("threads"), Host("asyncio")
-        async with Caller("asyncio", clock=clock, transport=tasks.transport, **ONE) as asynchronous:
+        threads, tasks = Host("threads"), Host(backend)
+        async with Caller(backend, clock=clock, transport=tasks.transport, **ONE) as asynchronous:
             with ResilientClient(clock=clock, transport=threads.transport, bulkhead=1) as synchronous:
-                async with Crew("asyncio") as crew, Crew("threads") as band:
+                async with Crew(backend) as crew, Crew("threads") as band:
                     threads.gates["/"] = band.event()
 
                     async def call() -> httpx.Response:
@@ -88,7 +85,7 @@ def test_threads_and_event_loops_wait_in_one_queue() -> None:
                 assert [response.status_code for response in band.ended + crew.ended] == [200] * 3
                 assert left_in(guard_of(synchronous)) == {}
 
-    anyio.run(scenario)
+    anyio.run(scenario, backend=backend)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -318,14 +315,20 @@ def test_a_hook_that_raises_gives_the_place_back() -> None:
         assert left_in(guard_of(client)) == {}
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("status", [404, 503])
-def test_an_error_gives_its_place_back(run: Run, status: int) -> None:
+def test_an_error_gives_its_place_back(way: str, status: int) -> None:
     """It has been read: whoever holds the response holds nobody up."""
-    ended = run(
-        None, lambda _: httpx.Response(status, stream=Chunks(b"no")), client=ONE, ask={"retry": False}
-    )
-    again = run(None, lambda _: httpx.Response(200), client=ONE, clock=ended.clock)
-    assert again.response.status_code == 200
+
+    async def scenario() -> None:
+        host = Host(way, lambda _: httpx.Response(status, stream=Chunks(b"no")))
+        async with Caller(way, clock=VirtualClock(), transport=host.transport, **ONE) as client:
+            ask = {"resilience": {"retry": False}}
+            response = await client.open("GET", BASE, extensions=ask)
+            assert left_in(guard_of(client)) == {}
+            assert await client.read(response) == b"no"
+
+    run(way, scenario)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -364,6 +364,26 @@ def test_a_hedge_pays_for_itself(way: str) -> None:
     run(way, scenario)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_hedged_answer_that_is_streamed_holds_one_place(way: str) -> None:
+    """The other request's place comes back when the race is over, and not when the download is."""
+
+    async def scenario() -> None:
+        clock = HandClock()
+        async with Crew(way) as crew:
+            pair = Pair(way, crew, lambda _: httpx.Response(200, stream=Chunks(b"long")))
+            async with Caller(way, clock=clock, hedge=EAGER, bulkhead=2, transport=pair.transport) as client:
+                await learn(client, clock, pair)
+                response = await client.open("GET", BASE)
+                pair.let_go.set()
+                assert outcome_of(response).hedges == 1
+                assert left_in(guard_of(client)) == {"places": 1}
+                await client.close(response)
+                assert left_in(guard_of(client)) == {}
+
+    run(way, scenario)
+
+
 # ------------------------------------------------------------------------------------------------------ how it ends
 
 

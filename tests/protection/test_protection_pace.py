@@ -8,6 +8,7 @@ import httpx
 import pytest
 from crew import BASE, TASKS, Crew, HandClock, Host, guard_of, left_in, policy
 from loopback import WAYS, Caller, run
+from scenario import answer, in_turn
 
 from resilient_client import HmacAuth, PolicyError, ResilientClient, TokenAuth, load_policy
 from resilient_client.errors import PaceExceeded
@@ -66,6 +67,16 @@ def test_it_is_off_unless_it_is_switched_on() -> None:
         for _ in range(20):
             client.get(BASE)
     assert book.times == [0.0] * 20
+
+
+def test_a_budget_may_be_given_by_keyword(run: Run) -> None:
+    """`pace=(5, 10)`, for an API whose policy has none: every request costs 1."""
+    clock = VirtualClock()
+    book = Book(clock)
+    for _ in range(6):
+        run(None, book, client={"pace": (5, 10)}, clock=clock)
+    assert book.times[:5] == [0.0] * 5
+    assert book.times[5] == pytest.approx(10, abs=0.1)
 
 
 def test_the_sixth_call_waits_for_its_turn(run: Run) -> None:
@@ -295,6 +306,21 @@ def test_a_retry_whose_turn_is_past_the_deadline_gives_the_real_response(run: Ru
     assert ended.clock.sleeps == []
 
 
+def test_a_policy_that_waits_for_nothing_sends_what_need_not_wait(run: Run) -> None:
+    """`[limits] wait = 0` forbids waits, and nothing else: a call whose turn has come, a retry that is made at once."""
+    once_more = {
+        "name": "NONCE",
+        "when": {"status": 401},
+        "category": "auth",
+        "retry": {"wait": 0, "retries": 1},
+    }
+    given = policy(pace={"budget": 5, "per": 10}, limits={"wait": 0}, rules=[once_more])
+    for deadline in (None, 5):
+        ended = run(given, in_turn(answer(401), answer(200)), client={"pace": True, "deadline": deadline})
+        assert ended.response.status_code == 200
+        assert ended.attempts == 2
+
+
 @pytest.mark.parametrize(
     "table",
     [
@@ -341,6 +367,16 @@ def test_an_answer_that_says_the_budget_is_used_up_is_believed(run: Run, headers
     assert book.times[1] >= 7
 
 
+def test_a_reset_that_is_far_away_is_asked_about_again(run: Run) -> None:
+    """A clock gone wrong, or milliseconds for seconds: one header must not shut a host for ever."""
+    clock = VirtualClock()
+    book = Book(clock)
+    book.headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9999999999"}
+    run(FIVE, book, client={"pace": True}, clock=clock)
+    clock.advance(3600)
+    assert run(FIVE, book, client={"pace": True}, clock=clock).response.status_code == 200
+
+
 def test_headers_without_sense_pace_nobody(run: Run) -> None:
     """Nonsense in, nothing learned."""
     clock = VirtualClock()
@@ -360,14 +396,14 @@ def test_one_429_holds_everybody_back_and_lets_them_go_spread_out(way: str) -> N
         given = policy(pace={"budget": 60, "per": 60})
         refused = False
 
-        def answer(request: httpx.Request) -> httpx.Response:
+        def serve(request: httpx.Request) -> httpx.Response:
             nonlocal refused
             if not refused:
                 refused = True
                 return httpx.Response(429, headers={"Retry-After": "20"})
             return httpx.Response(200)
 
-        host = Host(way, answer, clock=clock)
+        host = Host(way, serve, clock=clock)
         async with Caller(way, given, clock=clock, pace=True, transport=host.transport) as client:
             await client.get(BASE, extensions=ONCE)
             async with Crew(way) as crew:
@@ -444,11 +480,11 @@ def test_a_redirect_is_paced_as_a_request_of_its_own(run: Run) -> None:
     clock = VirtualClock()
     book = Book(clock)
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def serve(request: httpx.Request) -> httpx.Response:
         response = book(request)
         return httpx.Response(302, headers={"Location": "/there"}) if request.url.path == "/" else response
 
-    run(given, answer, client={"pace": True, "follow_redirects": True}, clock=clock)
+    run(given, serve, client={"pace": True, "follow_redirects": True}, clock=clock)
     assert book.times == [0.0, pytest.approx(10, abs=0.1)]
 
 
