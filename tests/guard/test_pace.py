@@ -756,6 +756,11 @@ ANSWERING = st.tuples(st.just("answer"), st.integers(0, 9))
     history=[("hold", 1.0), ("reserve", 1), ("reserve", 1), ("later", 1.0), ("ask", 0), ("reserve", 4)],
     chance=Random(1),  # noqa: S311 - for times, not for secrets
 )
+@example(
+    windows=((10, 8),),
+    history=[("hold", 3.0), ("reserve", 4), ("later", 5.0), ("reserve", 1)],
+    chance=Random(1),  # noqa: S311 - as above
+)
 def test_any_history_is_granted_as_the_model_would_and_the_server_never_sees_too_much(
     windows: tuple[tuple[float, float], ...], history: list[tuple[str, Any]], chance: Random
 ) -> None:

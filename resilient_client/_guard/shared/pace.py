@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedPacer"]
 
-_LEASE = 2.0  # seconds after the time told for which a place in line is kept
 _LATELY = 60.0  # seconds for which a process may count on the share that it was told
 _LOOK = 1.0  # seconds between two looks whether the store is back, or a turn comes sooner
 _PROMPT = 0.02  # seconds for which an answer waits for a question that it can be told with
@@ -76,6 +75,7 @@ class SharedPacer:
         *windows: Window,
         margin: float,
         due: float,
+        lease: float,
         times: Times,
         local: bool,
         share: float | None,
@@ -90,7 +90,7 @@ class SharedPacer:
             f"{keys}:{part}" for part in ("state", "sent", "line", "leases", "costs", "seen", "shares")
         ] + [f"{keys}:log{number}" for number in range(len(windows))]
         self._numbers = [
-            *(micro(seconds) for seconds in (link.retry_away + 3 * link.timeout, due, _LEASE)),
+            *(micro(seconds) for seconds in (link.retry_away + 3 * link.timeout, due, lease)),
             len(windows),
             *(micro(n) for each in windows for n in (each.budget, each.per + margin, each.per)),
         ]

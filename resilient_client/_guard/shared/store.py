@@ -85,21 +85,26 @@ class RedisStore:
         *windows: Window,
         margin: float = 0.02,
         due: float = 30.0,
+        lease: float = 2.0,
         clock: Clock | None = None,
     ) -> SharedPacer:
         """Give the pacer of this name: one budget for all processes that name it so, with the same windows.
 
-        By a `clock` that is not the system's, a virtual one, each caller's own time decides in place of the server's.
+        A place in line is kept for `lease` seconds after the time that it was told; then those behind it go on. By a `clock`
+        that is not the system's, a virtual one, each caller's own time decides in place of the server's.
 
         Raises:
-            ValueError: no window, or margin or due out of range.
+            ValueError: no window, or margin, due or lease out of range.
         """
+        if not lease > 0:
+            raise ValueError(f"lease must be seconds above 0 (got {lease!r})")
         return SharedPacer(
             self._link,
             self._keys("pace", name),
             *windows,
             margin=margin,
             due=due,
+            lease=lease,
             times=Times(clock),
             local=self._away == "local",
             share=self._share,

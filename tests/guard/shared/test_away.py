@@ -391,11 +391,11 @@ def test_without_its_data_and_with_nobody_else_it_takes_as_long_as_the_units_of_
 
 
 def test_who_is_new_to_a_server_that_has_just_started_waits_for_those_who_know_more(mortal: Stores) -> None:
-    """It may have been restarted without its data: 0.6 seconds are for those who come back to it."""
-    new = mortal(timeout=0.2, retry_away=0.0).pacer("api", Window(10, 60))
+    """It may have been restarted without its data: so many seconds are for those who come back to it."""
+    new = mortal(timeout=0.2, retry_away=60.0).pacer("api", Window(10, 60))
     now = time.monotonic()
 
-    assert 0.5 < slot_of(new.reserve(1, now)).at - now <= 0.6
+    assert 60.5 < slot_of(new.reserve(1, now)).at - now <= 60.6
 
 
 @pytest.mark.parametrize("in_time", [False, True])

@@ -32,7 +32,8 @@ class Fleet:
     def __init__(self, *windows: Window, margin: float = 0.02, due: float = 30.0) -> None:
         name = str(next(_numbers))
         self._fleet = [
-            AGAIN.another().pacer(name, *windows, margin=margin, due=due, clock=ZERO)
+            # The engine in memory keeps a place for as long as nobody gives it up.
+            AGAIN.another().pacer(name, *windows, margin=margin, due=due, lease=1e6, clock=ZERO)
             for _ in range(self.processes)
         ]
         self._turns = itertools.cycle(self._fleet)
