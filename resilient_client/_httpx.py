@@ -180,6 +180,8 @@ class Kept(httpx.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         yield from self._chunks
         if self._error is not None:
+            with suppress(Exception):  # as httpx's own error would: not everybody closes what broke
+                self.close()
             raise self._error
         yield from self._rest
 
@@ -209,6 +211,8 @@ class AsyncKept(httpx.AsyncByteStream):
         for chunk in self._chunks:
             yield chunk
         if self._error is not None:
+            with suppress(Exception):  # as above
+                await self.aclose()
             raise self._error
         async for chunk in self._rest:
             yield chunk

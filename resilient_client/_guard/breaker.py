@@ -429,6 +429,7 @@ class Breaker:
         """Close, and tell each who waits its turn."""
         config = self.config
         self._until = None
+        self._probing.clear()
         self._closed_at = now
         self._run = 0
         self._window = _Window(config.window, config.buckets)

@@ -288,7 +288,13 @@ def left_in(guard: Any) -> dict[str, int]:
     if guard.bulkhead is not None:
         left |= {"places": guard.bulkhead.in_use, "queue": guard.bulkhead.waiting}
     if guard.breaker is not None:
-        left |= {"probes": len(guard.breaker._probing), "parked": len(guard.breaker._waiting)}
+        closed = (
+            guard.breaker._until is None
+        )  # then a probe that others have closed it before is of no account
+        left |= {
+            "probes": 0 if closed else len(guard.breaker._probing),
+            "parked": len(guard.breaker._waiting),
+        }
     for number, (_, pacer) in enumerate(guard.paces):
         left[f"line {number}"] = len(pacer._line)
     return {name: count for name, count in left.items() if count}
