@@ -302,8 +302,8 @@ class Weather:
             raise draw.choice(errors)("fault", request=request)
         answers = [
             httpx.Response(draw.choice([500, 502, 503]), stream=Chunks(b"no")),
-            httpx.Response(429, headers={"Retry-After": str(draw.randrange(3))}),
-            httpx.Response(404, json={"message": "none"}),
+            httpx.Response(429, headers={"Retry-After": str(draw.randrange(3))}, stream=Chunks(b"{}")),
+            httpx.Response(404, stream=Chunks(b'{"message": "none"}')),
             httpx.Response(200, stream=Chunks(b"half", httpx.ReadError("broke off"))),
             httpx.Response(200, stream=Chunks(b"who", b"le"), headers={"X-RateLimit-Remaining": "20"}),
         ]
