@@ -337,7 +337,7 @@ def test_an_error_that_is_streamed_holds_no_place(way: str) -> None:
 
     async def scenario() -> None:
         with Loopback(page(404, b"x" * 200_000), page(200, b"ok")) as server:
-            async with Caller(way, **ONE) as client:
+            async with Caller(way, deadline=5, **ONE) as client:
                 response = await client.open("GET", server.url)
                 assert (await client.get(server.url)).content == b"ok"
                 assert await client.read(response) == b"x" * 200_000
