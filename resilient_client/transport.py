@@ -18,8 +18,10 @@ from . import _log
 from ._deadline import Shrinking
 from ._drive import aclose, adrive, close, drive
 from ._flow import Told, flow
-from ._flow.admit import abandon, at_once, release, went_well
+from ._flow.admit import at_once
 from ._flow.attempt import AUTH, FAILED, HOP, OPTIONS, Call, arrive, begin, check_options, deadline_seconds
+from ._flow.entry import abandon, release
+from ._flow.report import went_well
 from ._guard.guards import Guards
 from ._httpx import HOST, AsyncWatched, Watched, bound_reads
 from ._log import logger

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from resilient_client.masking import mask, mask_exception, secrets_of
 from resilient_client.outcome import Tried
 
-from . import admit, amend, attempt
+from . import admit, amend, attempt, hedge, report
 from .classify import Reading, classify, network_reading
 from .decide import Again, decide
+from .entry import abandon
 from .steps import Ask, Body, Discard, Queue, Race, Raced, Read, Send, Sign, Sleep, Step, Tell, Told
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def flow(call: Call, opening: Told | None = None) -> Steps:  # noqa: C901, PLR09
     `opening` is what the first attempt brought, where it has been made already: a driver may send what `begin` has judged, and need
     not come here at all when the answer is one that the policy lets through at once (`Rulebook.at_once`).
 
-    Whoever breaks it off, or cannot carry a step out, calls `admit.abandon` for what the call holds.
+    Whoever breaks it off, or cannot carry a step out, calls `entry.abandon` for what the call holds.
 
     Raises:
         ValueError, TypeError: the caller's idempotency key cannot be used. Nothing has been asked for yet.
@@ -83,13 +84,13 @@ def flow(call: Call, opening: Told | None = None) -> Steps:  # noqa: C901, PLR09
             if told.error is not None:
                 mask_exception(told.error, call.secrets)
                 if call.guard is not None:
-                    admit.abandon(call)
+                    abandon(call)
                 return (yield from _settle(call, "cannot_change", told, None))
             sent_at = told.at
-        told = opening if opening is not None else (yield from admit.sent(call))
+        told = opening if opening is not None else (yield from hedge.sent(call))
         opening = None
         if call.entry is not None:
-            yield from admit.answered(call, told)
+            yield from report.answered(call, told)
         response = told.response
         if response is not None:
             if response.status_code in call.rules.at_once or (
@@ -104,7 +105,7 @@ def flow(call: Call, opening: Told | None = None) -> Steps:  # noqa: C901, PLR09
             return (yield from _succeed(call, told, response, sent_at))
         tried = _remember(call, told, reading, sent_at)
         if call.entry is not None:
-            yield from admit.judged(call, reading.verdict, told.at, sent_at, told.error)
+            yield from report.judged(call, reading.verdict, told.at, sent_at, told.error)
         answer = decide(call, reading.retry, call.tried[:-1], tried, token_expired=_token_expired(call, told))
         if not isinstance(answer, Again):
             return (yield from _settle(call, answer.reason, told, response))
@@ -215,8 +216,8 @@ def _succeed(call: Call, told: Told, response: httpx.Response, sent_at: float) -
     call.status, call.sent, call.ended = response.status_code, sent_at, told.at
     if call.guard is not None:
         if call.entry is not None:
-            yield from admit.judged(call, call.rules.success(response.status_code), told.at, sent_at)
-        yield from admit.ended(call, told.at, well=True)
+            yield from report.judged(call, call.rules.success(response.status_code), told.at, sent_at)
+        yield from report.ended(call, told.at, well=True)
     if call.cookies:
         call.host.with_cookies(response, call.cookies)
     call.watched(None, response)
@@ -228,8 +229,8 @@ def _succeed(call: Call, told: Told, response: httpx.Response, sent_at: float) -
 def _settle(call: Call, reason: Reason, told: Told, response: httpx.Response | None) -> Steps:
     call.reason, call.ended, call.wall, call.error = reason, told.at, told.wall or None, told.error
     if call.guard is not None:
-        well = bool(call.tried) and told.error is None and not admit.fails(call.tried[-1].verdict)
-        yield from admit.ended(call, told.at, well=well)
+        well = bool(call.tried) and told.error is None and not report.fails(call.tried[-1].verdict)
+        yield from report.ended(call, told.at, well=well)
     if call.cookies and response is not None:
         call.host.with_cookies(response, call.cookies)
     moments: tuple[Moment, ...] = ("give_up",)
