@@ -229,21 +229,27 @@ class AsyncKept(httpx.AsyncByteStream):
             await self._rest.aclose()
 
 
-class Watched(httpx.SyncByteStream):
-    """A body that the caller reads: if it breaks off, the error tells what the call went through.
-
-    `closed`, where there is one, is told once when the caller has done with it.
-    """
+class _Watch:
+    """What is told of a body that the caller reads; `closed`, where there is one, when the caller has done with it."""
 
     def __init__(
         self,
-        stream: httpx.SyncByteStream,
+        stream: Any,
         broke: Callable[[Exception], None],
         closed: Callable[[], None] | None = None,
     ) -> None:
         self._stream = stream
         self._broke = broke
         self._closed = closed
+
+    def _done(self) -> None:
+        # It has been read, has broken off, was left, or is closed: not all come to the last.
+        if self._closed is not None:
+            self._closed()
+
+
+class Watched(_Watch, httpx.SyncByteStream):
+    """A body that the caller reads: if it breaks off, the error tells what the call went through."""
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -261,25 +267,9 @@ class Watched(httpx.SyncByteStream):
         finally:
             self._done()
 
-    def _done(self) -> None:
-        if (
-            self._closed is not None
-        ):  # it has been read, has broken off, was left, or is closed: not all come to the last
-            self._closed()
 
-
-class AsyncWatched(httpx.AsyncByteStream):
+class AsyncWatched(_Watch, httpx.AsyncByteStream):
     """The same for tasks."""
-
-    def __init__(
-        self,
-        stream: httpx.AsyncByteStream,
-        broke: Callable[[Exception], None],
-        closed: Callable[[], None] | None = None,
-    ) -> None:
-        self._stream = stream
-        self._broke = broke
-        self._closed = closed
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -297,12 +287,6 @@ class AsyncWatched(httpx.AsyncByteStream):
             await self._stream.aclose()
         finally:
             self._done()
-
-    def _done(self) -> None:
-        if (
-            self._closed is not None
-        ):  # it has been read, has broken off, was left, or is closed: not all come to the last
-            self._closed()
 
 
 def bound_reads(transport: object) -> None:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from ._core import observed_by
 from ._flow.attempt import deadline_seconds
 from ._guard.settings import UNPROTECTED, Protections
 from ._httpx import AsyncClientOptions, ClientOptions, wrap_transports
 from .errors import api_error
 from .loading import resolved
 from .outcome import record_of
-from .transport import AsyncResilientTransport, ResilientTransport, observed_by
+from .transport import AsyncResilientTransport, ResilientTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

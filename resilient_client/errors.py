@@ -152,38 +152,30 @@ class ApiError(httpx.HTTPStatusError):
         )
 
 
-class CircuitOpen(httpx.TransportError):
+class _NotNow(httpx.TransportError):
+    """A request was not sent, and may be later."""
+
+    def __init__(self, message: str, *, request: httpx.Request, retry_after: float, retry_at: float) -> None:
+        super().__init__(message, request=request)
+        self.retry_after = retry_after
+        """Seconds from now after which it is worth asking again, at the earliest."""
+        self.retry_at = retry_at
+        """The same as epoch seconds, by the transport's clock."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (
+            _made_again,
+            (type(self), str(self), self.request, self.retry_after, self.retry_at),
+            self.__dict__,
+        )
+
+
+class CircuitOpen(_NotNow):
     """The host has failed too often of late, and this request was not sent to it."""
 
-    def __init__(self, message: str, *, request: httpx.Request, retry_after: float, retry_at: float) -> None:
-        super().__init__(message, request=request)
-        self.retry_after = (
-            retry_after  # seconds from now after which the host is asked again, at the earliest
-        )
-        self.retry_at = retry_at  # the same as epoch seconds, by the transport's clock
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (
-            _made_again,
-            (type(self), str(self), self.request, self.retry_after, self.retry_at),
-            self.__dict__,
-        )
-
-
-class PaceExceeded(httpx.PoolTimeout):
+class PaceExceeded(_NotNow, httpx.PoolTimeout):
     """The API's budget has no room for this request in the time that it has, and it was not sent."""
-
-    def __init__(self, message: str, *, request: httpx.Request, retry_after: float, retry_at: float) -> None:
-        super().__init__(message, request=request)
-        self.retry_after = retry_after  # seconds from now after which there is room, at the earliest
-        self.retry_at = retry_at  # the same as epoch seconds, by the transport's clock
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (
-            _made_again,
-            (type(self), str(self), self.request, self.retry_after, self.retry_at),
-            self.__dict__,
-        )
 
 
 class StoreAway(httpx.TransportError):
@@ -195,7 +187,7 @@ class BulkheadFull(httpx.PoolTimeout):
 
 
 def _made_again(
-    kind: type[CircuitOpen | PaceExceeded],
+    kind: type[_NotNow],
     message: str,
     request: httpx.Request,
     retry_after: float,

@@ -1,224 +1,40 @@
 """The transports: an httpx transport around another, that reads each reply by the API's policy and does what it asks.
 
-What the two have in common (what a call is, and how it ends) is in `_Core`; what is left to each is which driver it uses.
+What the two have in common is in `_core.py`; what is left to each is which driver it uses.
 """
 
 from __future__ import annotations
 
-import random
-import uuid
 from contextlib import nullcontext
 from functools import partial
-from logging import DEBUG
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from . import _log
-from ._deadline import Shrinking
+from ._core import BYTES, Core, observed_by
 from ._drive import aclose, adrive, close, drive
 from ._flow import Told, flow
-from ._flow.admit import at_once
-from ._flow.attempt import AUTH, FAILED, HOP, OPTIONS, Call, arrive, begin, check_options, deadline_seconds
-from ._flow.entry import abandon, release
-from ._flow.report import went_well
-from ._guard.guards import Guards
-from ._httpx import HOST, AsyncWatched, Watched, bound_reads
-from ._log import logger
-from .clock import Clock, default_clock
-from .loading import rulebook
-from .outcome import RECORD, mark_exception
+from ._flow.entry import abandon
+from ._httpx import AsyncWatched, Watched, bound_reads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
     from typing import Unpack
 
-    from ._flow.rulebook import Rulebook
+    from ._flow.attempt import Call
     from ._guard.settings import Protections
-    from ._report import Observers
+    from .clock import Clock
     from .observers import Observer
     from .policy import Policy
 
 __all__ = ["AsyncResilientTransport", "ResilientTransport"]
 
-
-BYTES = httpx.ByteStream  # a body that is in memory: it cannot break off
 UNOBSERVED = nullcontext()
-
 
 # What __getattr__ must not fetch from the inner transport: the way round the retries, and what stands here while it is made.
 _OWN = frozenset({"core", "_inner", "handle_request", "handle_async_request"})
-
-
-class _Core:
-    """What a resilient transport is, whichever way it waits. No I/O."""
-
-    def __init__(
-        self,
-        policy: str | Path | Policy | None,
-        *,
-        clock: Clock | None,
-        deadline: float | None,
-        protections: Protections,
-        debug: bool = False,
-    ) -> None:
-        self.rules: Rulebook = rulebook(policy)
-        self.clock = default_clock() if clock is None else clock
-        self.guards = Guards(self.clock, protections, _log)
-        if protections.get("pace") is True and not self.rules.paces:
-            raise ValueError(
-                f"pace=True, and the policy {self.rules.api!r} has no [pace] to keep to: add the table to it, or say what to keep to, "
-                "as in pace=(100, 60) for 100 requests in any 60 seconds"
-            )
-        self.deadline = deadline_seconds(deadline)
-        self.debug = debug
-        # Given by a client, which has a jar of its own; a bare transport carries cookies over onto the final response.
-        self.keep_cookies: Callable[[httpx.Request, httpx.Response], None] | None = None
-        self.observers: Observers | None = None
-        self._rooms: set[Callable[[], None]] = set()  # of responses whose bodies are being read
-
-    host = HOST
-    chance = staticmethod(random.random)  # the module's own generator is seeded anew in a forked worker
-
-    @staticmethod
-    def new_key() -> str:
-        """Make an idempotency key."""
-        return str(uuid.uuid4())
-
-    def call(self, request: httpx.Request) -> Call:
-        """Make a call of a request: read what its caller asked for, and where it comes from."""
-        now = self.clock.monotonic()
-        call = Call(request, self.rules, now, self)
-        quick = True
-        extensions = request.extensions
-        if len(extensions) != 1 or "timeout" not in extensions or self.deadline is not None:
-            options = extensions.get(OPTIONS)
-            deadline = self.deadline
-            if options:
-                check_options(options)
-                call.options = options
-                if options.get("policy") is not None:
-                    call.rules = rulebook(options["policy"])
-                if "deadline" in options:
-                    deadline = deadline_seconds(options["deadline"])
-            call.auth, call.sign_first, call.until = arrive(request, extensions.get(AUTH), deadline, now)
-            call.travelled = HOP in extensions
-            quick = call.until is None and not call.sign_first
-        if self.debug or logger.isEnabledFor(DEBUG):
-            call.watch = _log.watch(debug=self.debug)
-        if self.observers is not None:
-            call.reporter = self.observers.reporter(call)
-            quick = False
-        guard = self.guards.of(call.rules, request.url)
-        call.guard = guard
-        if quick:
-            begin(call)
-            call.begun = call.request is request and (not guard.gated or at_once(call))
-        guard.crowd.begin()
-        return call
-
-    def told(self, response: httpx.Response | None, error: Exception | None) -> Told:
-        """Tell a flow what its first attempt brought."""
-        return Told(
-            self.clock.monotonic(), response, error, None, 0.0 if error is None else self.clock.time()
-        )
-
-    def let_through(self, call: Call, response: httpx.Response) -> None:
-        """End a call that succeeded at its first attempt, and of which the policy has nothing to say."""
-        call.status, call.ended = response.status_code, self.clock.monotonic()
-        response.extensions[RECORD] = call
-        if call.entry is not None:
-            went_well(call, response, call.ended)
-            if type(response.stream) is BYTES:
-                release(call, overloaded=False)
-        if call.guard.budget is not None:
-            call.guard.budget.first_try_succeeded(call.ended)
-        if call.travelled:
-            self._forget_travels(call.request, response)
-        if call.watch is not None:
-            call.watch(call, None, response)
-
-    @staticmethod
-    def _forget_travels(request: httpx.Request, response: httpx.Response | None) -> None:
-        if response is None or not response.has_redirect_location:
-            request.extensions.pop(HOP, None)  # no redirect will follow that must know of this call
-
-    def finish(self, call: Call, request: httpx.Request, response: httpx.Response | None) -> httpx.Response:
-        """Hand the caller what the call ended with: the response with its record, or the error with a note."""
-        if call.travelled:
-            self._forget_travels(request, response)
-        if call.until is not None:  # met or passed, it bounds nothing that comes after
-            for sent in (request, call.request):
-                timeouts = sent.extensions.get("timeout")
-                if isinstance(timeouts, Shrinking):
-                    timeouts.release()
-        if call.reason != "success":
-            _log.gave_up(call)
-        if response is None:
-            error = (
-                call.error
-                if call.error is not None
-                else RuntimeError("a call ended with neither answer nor error")
-            )
-            if FAILED in request.extensions:
-                request.extensions[FAILED](error)
-            mark_exception(error, call)
-            if call.tried:
-                _note(error, call)
-            raise error
-        response.extensions[RECORD] = call
-        return response
-
-    def room(self, call: Call, response: httpx.Response) -> Callable[[], None] | None:
-        """Give what lets go of the room that a call has in its bulkhead, for when its body has been read; None: it has none."""
-        if call.entry is None or call.entry.place is None:
-            return None
-        if type(response.stream) is BYTES:
-            release(call, overloaded=False)
-            return None
-
-        def let_go() -> None:
-            self._rooms.discard(let_go)
-            release(call, overloaded=False)
-
-        self._rooms.add(let_go)
-        return let_go
-
-    def close(self) -> None:
-        """Give back the room of responses that nobody has closed: their connections are gone."""
-        for let_go in list(self._rooms):
-            let_go()
-
-    def broke(self, call: Call, error: Exception) -> None:
-        """Let the error of a body that broke off in the caller's hands tell what the call went through."""
-        if call.reason == "success":
-            call.broke(error, self.clock.monotonic(), self.clock.time())
-            _log.gave_up(call)
-        mark_exception(error, call)
-        _note(error, call)
-
-
-def observed_by(observers: Iterable[Observer], *, tasks: bool) -> Observers | None:
-    """Make ready to tell observers, in threads or in tasks; None where there are none.
-
-    Raises:
-        TypeError: one of them can observe nothing, or must be awaited where nothing can be; the message says what to do.
-    """
-    if not observers:
-        return None
-    from ._report import Observers  # noqa: PLC0415 - only who observes pays for it
-
-    return Observers(observers, tasks=tasks)
-
-
-def _note(error: Exception, call: Call) -> None:
-    """Say what was tried; an exception that is raised time and again has one note, not one from each call."""
-    notes = getattr(error, "__notes__", None)
-    if notes is not None:
-        notes[:] = [note for note in notes if not note.startswith("resilient_client (")]
-    error.add_note(_log.note(call))
 
 
 class ResilientTransport(httpx.BaseTransport):
@@ -252,7 +68,7 @@ class ResilientTransport(httpx.BaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
-        self.core = _Core(policy, clock=clock, deadline=deadline, protections=protections)
+        self.core = Core(policy, clock=clock, deadline=deadline, protections=protections)
         self.core.observers = observed_by(observers, tasks=False)
         self._inner: httpx.BaseTransport = httpx.HTTPTransport() if transport is None else transport
         bound_reads(self._inner)
@@ -307,7 +123,7 @@ class ResilientTransport(httpx.BaseTransport):
     def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
         room = self.core.room(call, response)
         if type(response.stream) is not BYTES:
-            response.stream = Watched(response.stream, partial(self.core.broke, call), room)  # type: ignore[arg-type]  # sync by its transport
+            response.stream = Watched(response.stream, partial(self.core.broke, call), room)
         return response
 
     def __getattr__(self, name: str) -> Any:
@@ -362,7 +178,7 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
-        self.core = _Core(policy, clock=clock, deadline=deadline, protections=protections)
+        self.core = Core(policy, clock=clock, deadline=deadline, protections=protections)
         self.core.observers = observed_by(observers, tasks=True)
         self._inner: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport() if transport is None else transport
         bound_reads(self._inner)
@@ -411,7 +227,7 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
     def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
         room = self.core.room(call, response)
         if type(response.stream) is not BYTES:
-            response.stream = AsyncWatched(response.stream, partial(self.core.broke, call), room)  # type: ignore[arg-type]  # async by its transport
+            response.stream = AsyncWatched(response.stream, partial(self.core.broke, call), room)
         return response
 
     def __getattr__(self, name: str) -> Any:

@@ -17,9 +17,9 @@ from resilient_client._race import _Answer, _is_over, _tell, _winner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resilient_client._core import Core
     from resilient_client._flow import Step, Steps
     from resilient_client._flow.attempt import Call
-    from resilient_client.transport import _Core
 
     from .server import Answered, Server
     from .world import World
@@ -36,7 +36,7 @@ class Journey:
         *,
         world: World,
         server: Server,
-        core: _Core,
+        core: Core,
         timeout: float,
         ended: Callable[[Journey], None],
     ) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from resilient_client._core import Core
 from resilient_client._guard.breaker import Breaker
-from resilient_client.transport import _Core
 
 from .books import Books, Done
 from .driver import Journey
@@ -37,7 +37,7 @@ def simulate(scenario: Scenario) -> Books:
     return _Run(scenario).books()
 
 
-class _Process(_Core):
+class _Process(Core):
     """What the calls of one simulated process share: a transport's core, whose chance and keys follow from a seed."""
 
     def __init__(self, scenario: Scenario, world: World, number: int) -> None:
