@@ -6,7 +6,6 @@ people in `docs/policy-format.md`.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -17,17 +16,13 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    PlainValidator,
     Strict,
     Tag,
     WithJsonSchema,
     model_validator,
 )
 
-from ._guard.breaker import BreakerConfig
-from ._guard.budget import BudgetConfig
-from ._guard.bulkhead import Adaptive, BulkheadConfig
-from ._guard.hedge import HedgeConfig
+from ._protect import Breaker, Budget, Bulkhead, Hedge  # noqa: TC001 - as below
 from .hints import Kind  # noqa: TC001 - pydantic reads the annotations
 
 if TYPE_CHECKING:
@@ -115,61 +110,6 @@ def _a_stop(value: object) -> object:
     return value
 
 
-def _kind_of_setting(value: object) -> str:
-    if isinstance(value, bool):
-        return "switch"
-    return "number" if isinstance(value, int | float) else "word" if isinstance(value, str) else "table"
-
-
-# What the settings of engines are annotated with, and what one writes in a file.
-_A = {
-    "bool": "true or false",
-    "int": "a whole number",
-    "float": "a number",
-    "int | Adaptive": 'a whole number, "adaptive", or a table',
-}
-
-
-def _is_a(written: str, value: object) -> bool:
-    if isinstance(value, bool):
-        return written == "bool"
-    if "Adaptive" in written:
-        return isinstance(value, int | dict | Adaptive) or value == "adaptive"
-    return isinstance(value, (int, float) if written.startswith("float") else int) and written != "bool"
-
-
-def _settings(kind: Any) -> Any:
-    """Read a table as the settings of an engine, which say themselves what a number may be."""
-    known = {field.name: str(field.type) for field in dataclasses.fields(kind)}
-
-    def read(value: Any) -> Any:
-        if isinstance(value, kind):
-            return value
-        if not isinstance(value, dict):
-            raise ValueError(f"write true, false, or a table of {', '.join(known)}")  # noqa: TRY004 - pydantic makes them its own
-        for name, given in value.items():
-            if name not in known:
-                raise ValueError(f'there is no "{name}" here; it takes {", ".join(known)}')
-            if not _is_a(known[name], given):
-                raise ValueError(f"{name} is {_A[known[name].removesuffix(' | None')]} (got {given!r})")
-        if isinstance(value.get("limit"), dict):
-            value = value | {"limit": _settings(Adaptive)(value["limit"])}
-        elif value.get("limit") == "adaptive":
-            value = value | {"limit": Adaptive()}
-        return kind(**value)
-
-    return read
-
-
-def _schema(kind: Any) -> dict[str, Any]:
-    """Describe the table to editors."""
-    numbers = {"bool": {"type": "boolean"}, "int | Adaptive": {"type": ["integer", "string", "object"]}}
-    keys = {
-        field.name: numbers.get(str(field.type), {"type": "number"}) for field in dataclasses.fields(kind)
-    }
-    return {"type": "object", "additionalProperties": False, "properties": keys}
-
-
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _SECONDS_SCHEMA = {"type": "number", "minimum": 0}
 # Which branch of a union is meant is told by what was written, so that an error speaks of that branch alone.
@@ -186,38 +126,6 @@ Names = Annotated[Annotated[str, Tag("one")] | Annotated[list[str], Tag("many")]
 Routes = Annotated[Annotated[Route, Tag("one")] | Annotated[list[Route], Tag("many")], _ONE_OR_MANY]
 Codes = Annotated[Annotated[Code, Tag("one")] | Annotated[list[Code], Tag("many")], _ONE_OR_MANY]
 Statuses = Annotated[Annotated[Status, Tag("one")] | Annotated[list[Status], Tag("many")], _ONE_OR_MANY]
-
-
-_SETTING = Discriminator(_kind_of_setting)
-_Switch = Annotated[bool, Tag("switch")]
-_Budget = Annotated[
-    BudgetConfig, PlainValidator(_settings(BudgetConfig)), WithJsonSchema(_schema(BudgetConfig)), Tag("table")
-]
-_Breaker = Annotated[
-    BreakerConfig,
-    PlainValidator(_settings(BreakerConfig)),
-    WithJsonSchema(_schema(BreakerConfig)),
-    Tag("table"),
-]
-_Hedge = Annotated[
-    HedgeConfig, PlainValidator(_settings(HedgeConfig)), WithJsonSchema(_schema(HedgeConfig)), Tag("table")
-]
-_Bulkhead = Annotated[
-    BulkheadConfig,
-    PlainValidator(_settings(BulkheadConfig)),
-    WithJsonSchema(_schema(BulkheadConfig)),
-    Tag("table"),
-]
-Budget = Annotated[_Switch | _Budget, _SETTING]
-Breaker = Annotated[_Switch | _Breaker, _SETTING]
-Hedge = Annotated[_Switch | Annotated[float, Field(gt=0, le=0.5), Tag("number")] | _Hedge, _SETTING]
-Bulkhead = Annotated[
-    _Switch
-    | Annotated[int, Field(ge=1), Tag("number")]
-    | Annotated[Literal["adaptive"], Tag("word")]
-    | _Bulkhead,
-    _SETTING,
-]
 
 
 class Table(BaseModel):

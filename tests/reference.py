@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 import annotated_types
 from pydantic import WithJsonSchema
 
-from resilient_client import Policy, _words, hints, policy
+from resilient_client import Policy, _protect, _words, hints, policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,10 +62,10 @@ _NAMED: list[tuple[Any, str]] = [
     (_words.Seconds, "seconds, 0 or more"),
     (_words.Whens, "table, or a list"),
     (_words.Paces, "table, or a list"),
-    (_words.Budget, "`true`, `false` or a table"),
-    (_words.Breaker, "`true`, `false` or a table"),
-    (_words.Hedge, "a share, `true`, `false` or a table"),
-    (_words.Bulkhead, '`"adaptive"`, a number, `true`, `false` or a table'),
+    (_protect.Budget, "`true`, `false` or a table"),
+    (_protect.Breaker, "`true`, `false` or a table"),
+    (_protect.Hedge, "a share, `true`, `false` or a table"),
+    (_protect.Bulkhead, '`"adaptive"`, a number, `true`, `false` or a table'),
     (_words.Hint, "header, JSON pointer or table"),
     (hints.Kind, "a reading"),
     (_words.Category, "a category"),

@@ -6,13 +6,12 @@ import heapq
 import itertools
 import math
 import random
-import sys
-import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from at_once import in_threads
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -20,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from resilient_client._guard.breaker import Breaker, BreakerConfig, Open, Parked, Permit, Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
 # Small numbers, so that little has to happen; each is a power of two, so that sums of seconds are exact.
 SMALL = BreakerConfig(
@@ -962,26 +961,6 @@ def one_step(both: Both, rng: random.Random) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ many threads
-
-
-def in_threads(work: Callable[[], None], count: int = 8) -> None:
-    """Do it in that many threads at once, switching between them as often as can be."""
-    gate = threading.Barrier(count)
-
-    def run() -> None:
-        gate.wait()
-        work()
-
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(before)
 
 
 def test_no_report_is_lost_between_threads() -> None:

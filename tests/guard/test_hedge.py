@@ -6,11 +6,10 @@ import heapq
 import itertools
 import math
 import random
-import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from at_once import in_threads
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -243,20 +242,6 @@ def test_threads_lose_no_request_and_share_the_hedges() -> None:
     assert hedge.delay(0.0) is not None
     in_threads(lambda: granted.extend([hedge.may_hedge() for _ in range(100)]))
     assert sum(granted) == 512
-
-
-def in_threads(work: Callable[[], None], count: int = 8) -> None:
-    """Do it in that many threads at once, switching between them as often as can be."""
-    threads = [threading.Thread(target=work) for _ in range(count)]
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(before)
 
 
 # ------------------------------------------------------------------------------------------------ answers that stall
