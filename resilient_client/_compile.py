@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
+from ._flow import plain
 from ._flow import rulebook as tables
 from ._flow.classify import classify
 from ._guard.pace import Window
@@ -12,7 +13,7 @@ from ._guard.settings import Paced, Protection
 from .hints import default_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
     import httpx
 
@@ -26,60 +27,12 @@ __all__ = ["compiled", "statuses", "verdict_on"]
 RETRIES = 4  # where a rule says "retry" and no number: five attempts in all
 
 
-class _Made:
-    """One of tenacity's objects, made when it is first asked: a program that never retries never loads tenacity."""
-
-    __slots__ = ("_made", "_make")
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-        self._made: Any = None
-
-    def __call__(self, state: Any) -> Any:
-        if self._made is None:
-            self._made = self._make()
-        return self._made(state)
+def _exponential(backoff: words.Backoff) -> plain.Plain:
+    return plain.exponential(backoff.first, backoff.factor, backoff.max)
 
 
-def _fixed(seconds: float) -> _Made:
-    def make() -> Any:
-        import tenacity  # noqa: PLC0415 - see _Made
-
-        return tenacity.wait_fixed(seconds)
-
-    return _Made(make)
-
-
-def _chain(schedule: Iterable[float]) -> _Made:
-    def make() -> Any:
-        import tenacity  # noqa: PLC0415 - see _Made
-
-        return tenacity.wait_chain(*(tenacity.wait_fixed(seconds) for seconds in schedule))
-
-    return _Made(make)
-
-
-def _exponential(backoff: words.Backoff) -> _Made:
-    def make() -> Any:
-        import tenacity  # noqa: PLC0415 - see _Made
-
-        return tenacity.wait_exponential(multiplier=backoff.first, exp_base=backoff.factor, max=backoff.max)
-
-    return _Made(make)
-
-
-def _stop(retries: int | None, duration: float | None) -> _Made:
-    def make() -> Any:
-        import tenacity  # noqa: PLC0415 - see _Made
-
-        bounds: list[Any] = []
-        if retries is not None:
-            bounds.append(tenacity.stop_after_attempt(retries + 1))
-        if duration is not None:
-            bounds.append(tenacity.stop_after_delay(duration))
-        return tenacity.stop_any(*bounds)
-
-    return _Made(make)
+def _stop(retries: int | None, duration: float | None) -> plain.Plain:
+    return plain.stop(None if retries is None else retries + 1, duration)
 
 
 def _several(value: Any) -> list[Any]:
@@ -112,11 +65,11 @@ def _retry(given: words.Retry, backoff: words.Backoff) -> tables.Retry:
     foreign = given.stop is not None or callable(given.wait)
     spread: Any = "add"
     if given.schedule is not None:
-        wait: Any = _chain(given.schedule)
+        wait: Any = plain.chain(given.schedule)
     elif callable(given.wait):
         wait, spread = given.wait, "none"
     elif given.wait is not None:
-        wait = _fixed(given.wait)
+        wait = plain.chain((given.wait,))
     else:
         backoff = given.backoff or backoff
         wait, spread = _exponential(backoff), backoff.jitter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from logging import DEBUG
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -16,8 +16,9 @@ from ._flow.admit import at_once
 from ._flow.attempt import AUTH, FAILED, HOP, OPTIONS, Call, arrive, begin, check_options, deadline_seconds
 from ._flow.entry import release
 from ._flow.report import went_well
+from ._flow.rulebook import SAFE_METHODS
 from ._guard.guards import Guards
-from ._httpx import HOST
+from ._httpx import HOST, origin_of, parts_of
 from ._log import logger
 from .clock import Clock, default_clock
 from .loading import rulebook
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ._flow.rulebook import Rulebook
+    from ._guard.guards import Guard
     from ._guard.settings import Protections
     from ._report import Observers
     from .observers import Observer
+    from .outcome import Brief
     from .policy import Policy
 
 __all__ = ["BYTES", "Core", "observed_by"]
@@ -48,10 +51,10 @@ class Core:
         clock: Clock | None,
         deadline: float | None,
         protections: Protections,
-        debug: bool = False,
     ) -> None:
         self.rules: Rulebook = rulebook(policy)
         self.clock = default_clock() if clock is None else clock
+        self.now = self.clock.monotonic
         self.guards = Guards(self.clock, protections, _log)
         if protections.get("pace") is True and not self.rules.paces:
             raise ValueError(
@@ -59,23 +62,54 @@ class Core:
                 "as in pace=(100, 60) for 100 requests in any 60 seconds"
             )
         self.deadline = deadline_seconds(deadline)
-        self.debug = debug
-        # Given by a client, which has a jar of its own; a bare transport carries cookies over onto the final response.
-        self.keep_cookies: Callable[[httpx.Request, httpx.Response], None] | None = None
-        self.observers: Observers | None = None
         self._rooms: set[Callable[[], None]] = set()  # of responses whose bodies are being read
+        self.tell(None)
 
     host = HOST
     chance = staticmethod(random.random)  # the module's own generator is seeded anew in a forked worker
+
+    def tell(
+        self,
+        observers: Observers | None,
+        *,
+        debug: bool = False,
+        keep_cookies: Callable[[httpx.Request, httpx.Response], None] | None = None,
+    ) -> None:
+        """Say who is told of calls, and of the cookies of responses that nobody else sees.
+
+        A client has a jar of its own; a bare transport carries cookies over onto the final response.
+        """
+        self.observers, self._debug, self.keep_cookies = observers, debug, keep_cookies
+        self._plain = observers is None and not debug and self.deadline is None
 
     @staticmethod
     def new_key() -> str:
         """Make an idempotency key."""
         return str(uuid.uuid4())
 
-    def call(self, request: httpx.Request) -> Call:
-        """Make a call of a request: read what its caller asked for, and where it comes from."""
-        now = self.clock.monotonic()
+    def lane(self, request: httpx.Request) -> Guard | None:
+        """Give the guard of a request of which nothing is to be judged, asked or told before it is sent, nor when it succeeds.
+
+        None: it has to be made a call first.
+        """
+        extensions = request.extensions
+        if (
+            self._plain
+            and request.method in SAFE_METHODS
+            and type(request.stream) is BYTES
+            and len(extensions) == 1
+            and "timeout" in extensions
+            and not logger.isEnabledFor(DEBUG)
+        ):
+            parts = parts_of(request.url)
+            key = self.rules, parts[0], parts[2], parts[3]
+            guard = self.guards.known.get(key) or self.guards.of(*key)
+            if not guard.gated:
+                return guard
+        return None
+
+    def call(self, request: httpx.Request, now: float) -> Call:
+        """Make a call of a request that came `now`: read what its caller asked for, and where it comes from."""
         call = Call(request, self.rules, now, self)
         quick = True
         extensions = request.extensions
@@ -92,17 +126,16 @@ class Core:
             call.auth, call.sign_first, call.until = arrive(request, extensions.get(AUTH), deadline, now)
             call.travelled = HOP in extensions
             quick = call.until is None and not call.sign_first
-        if self.debug or logger.isEnabledFor(DEBUG):
-            call.watch = _log.watch(debug=self.debug)
+        if self._debug or logger.isEnabledFor(DEBUG):
+            call.watch = _log.watch(debug=self._debug)
         if self.observers is not None:
             call.reporter = self.observers.reporter(call)
             quick = False
-        guard = self.guards.of(call.rules, request.url)
+        guard = self.guards.of(call.rules, *origin_of(request.url))
         call.guard = guard
         if quick:
             begin(call)
             call.begun = call.request is request and (not guard.gated or at_once(call))
-        guard.crowd.begin()
         return call
 
     def told(self, response: httpx.Response | None, error: Exception | None) -> Told:
@@ -177,13 +210,21 @@ class Core:
         for let_go in list(self._rooms):
             let_go()
 
-    def broke(self, call: Call, error: Exception) -> None:
+    def broke(self, extensions: dict[str, Any], error: Exception) -> None:
         """Let the error of a body that broke off in the caller's hands tell what the call went through."""
+        found: Call | Brief = extensions[RECORD]
+        call = extensions[RECORD] = self._spelt_out(found) if isinstance(found, tuple) else found
         if call.reason == "success":
             call.broke(error, self.clock.monotonic(), self.clock.time())
             _log.gave_up(call)
         mark_exception(error, call)
         _note(error, call)
+
+    def _spelt_out(self, brief: Brief) -> Call:
+        request, rules, started, ended, status = brief
+        call = Call(request, rules, started, self)
+        call.ended, call.status = ended, status
+        return call
 
 
 def observed_by(observers: Iterable[Observer], *, tasks: bool) -> Observers | None:

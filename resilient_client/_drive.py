@@ -14,21 +14,23 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from ._deadline import UNTIL, Shrinking
-from ._flow import Ask, Body, Discard, Queue, Race, Read, Send, Sign, Sleep, Tell, Told
+from ._flow import Ask, Body, Discard, Queue, Race, Read, Send, Sign, Sleep, Tell, Told, flow
 from ._flow.attempt import FAILED, OPTIONS, longer_than
 from ._httpx import AsyncKept, Kept
 from ._wake import from_any_thread
 from .clock import SYSTEM
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable
 
-    from ._flow import Step
+    from ._flow.attempt import Call
     from .clock import Clock
+    from .transport import AsyncResilientTransport, ResilientTransport
 
 __all__ = ["adrive", "drive"]
 
 _A_GLANCE = 0.02  # seconds
+_NOTHING = Told(0.0)
 _MOST_SIGN_INS = 8  # requests that an auth may send of its own before the one that it signs
 
 
@@ -85,16 +87,14 @@ def _late() -> httpx.ReadTimeout:
 # ---------------------------------------------------------------------------------------------------- threads
 
 
-def drive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each step that there is
-    steps: Generator[Step, Told, httpx.Response | None],
-    send: Callable[[httpx.Request], httpx.Response],
-    sign_in: Callable[[httpx.Request], httpx.Response],
-    clock: Clock,
-    until: float | None,
-    held: httpx.Response | None,
+def drive(  # noqa: C901, PLR0912, PLR0915 - one branch for each step that there is
+    call: Call, transport: ResilientTransport
 ) -> httpx.Response | None:
-    """Carry a flow's steps out in this thread; `held` is the response that it opens with, if it has one."""
-    bound = None if until is None else UNTIL.set((until, clock))
+    """Carry out in this thread what a call's flow asks for, from the answer on that the call may have got already."""
+    clock = transport.core.clock
+    held = None if call.opening is None else call.opening.response
+    steps = flow(call)
+    bound = None if call.until is None else UNTIL.set((call.until, clock))
     try:
         step = next(steps)
         while True:
@@ -102,7 +102,7 @@ def drive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each step t
                 try:
                     if step.until is not None:
                         _shrink(step.request, step.until, clock)
-                    held = send(step.request)
+                    held = transport._engine.handle_request(step.request)  # noqa: SLF001 - our own
                 except Exception as error:  # noqa: BLE001 - the flow decides what it is
                     told = Told(clock.monotonic(), None, error, None, clock.time())
                 else:
@@ -114,6 +114,7 @@ def drive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each step t
                 close(step.response)
                 told = Told(clock.monotonic())
             elif isinstance(step, Sleep):
+                told = _NOTHING  # what came before is not held while it sleeps
                 clock.sleep(step.seconds)
                 told = Told(clock.monotonic())
             elif isinstance(step, Tell):
@@ -127,10 +128,11 @@ def drive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each step t
             elif isinstance(step, Race):
                 from ._race import race  # noqa: PLC0415 - only who hedges pays for it
 
-                told = race(step, send, partial(_sign, sign_in=sign_in, clock=clock), clock)
+                sign = partial(_sign, sign_in=transport.handle_request, clock=clock)
+                told = race(step, transport._engine.handle_request, sign, clock)  # noqa: SLF001 - our own
                 held = told.response
             else:
-                told = _sign(step, sign_in, clock)
+                told = _sign(step, transport.handle_request, clock)
             step = steps.send(told)
     except StopIteration as end:
         held = None
@@ -219,16 +221,14 @@ def _sign(step: Sign, sign_in: Callable[[httpx.Request], httpx.Response], clock:
 # ------------------------------------------------------------------------------------------------------ tasks
 
 
-async def adrive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each step that there is
-    steps: Generator[Step, Told, httpx.Response | None],
-    send: Callable[[httpx.Request], Awaitable[httpx.Response]],
-    sign_in: Callable[[httpx.Request], Awaitable[httpx.Response]],
-    clock: Clock,
-    until: float | None,
-    held: httpx.Response | None,
+async def adrive(  # noqa: C901, PLR0912, PLR0915 - one branch for each step that there is
+    call: Call, transport: AsyncResilientTransport
 ) -> httpx.Response | None:
-    """Carry a flow's steps out in this task; `held` is the response that it opens with, if it has one."""
-    bound = None if until is None else UNTIL.set((until, clock))
+    """Carry out in this task what a call's flow asks for, from the answer on that the call may have got already."""
+    clock = transport.core.clock
+    held = None if call.opening is None else call.opening.response
+    steps = flow(call)
+    bound = None if call.until is None else UNTIL.set((call.until, clock))
     try:
         step = next(steps)
         while True:
@@ -236,7 +236,7 @@ async def adrive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each
                 try:
                     if step.until is not None:
                         _shrink(step.request, step.until, clock)
-                    held = await send(step.request)
+                    held = await transport._engine.handle_async_request(step.request)  # noqa: SLF001 - our own
                 except Exception as error:  # noqa: BLE001 - the flow decides what it is
                     told = Told(clock.monotonic(), None, error, None, clock.time())
                 else:
@@ -248,6 +248,7 @@ async def adrive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each
                 await aclose(step.response)
                 told = Told(clock.monotonic())
             elif isinstance(step, Sleep):
+                told = _NOTHING  # what came before is not held while it sleeps
                 await clock.asleep(step.seconds)
                 told = Told(clock.monotonic())
             elif isinstance(step, Tell):
@@ -261,10 +262,11 @@ async def adrive(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one branch for each
             elif isinstance(step, Race):
                 from ._race import arace  # noqa: PLC0415 - only who hedges pays for it
 
-                told = await arace(step, send, partial(_asign, sign_in=sign_in, clock=clock), clock)
+                sign = partial(_asign, sign_in=transport.handle_async_request, clock=clock)
+                told = await arace(step, transport._engine.handle_async_request, sign, clock)  # noqa: SLF001 - our own
                 held = told.response
             else:
-                told = await _asign(step, sign_in, clock)
+                told = await _asign(step, transport.handle_async_request, clock)
             step = steps.send(told)
     except StopIteration as end:
         held = None

@@ -7,6 +7,7 @@ flow sees httpx only through `HOST`.
 from __future__ import annotations
 
 from contextlib import suppress
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import httpx
@@ -64,7 +65,18 @@ class AsyncClientOptions(_Options, total=False):
     transport: httpx.AsyncBaseTransport | None
 
 
-__all__ = ["HOST", "AsyncClientOptions", "AsyncKept", "ClientOptions", "Kept", "wrap_transports"]
+__all__ = [
+    "HOST",
+    "AsyncClientOptions",
+    "AsyncKept",
+    "ClientOptions",
+    "Kept",
+    "bound_reads",
+    "engines_of",
+    "origin_of",
+    "parts_of",
+    "wrap_transports",
+]
 
 _A_FEW = 4  # chunks that may still be in memory when a connection is closed
 
@@ -110,6 +122,8 @@ class HttpxHost:
         if body is not None:
             again.headers.pop("Transfer-Encoding", None)
             again.headers["Content-Length"] = str(len(body))
+        if type(again.stream) is httpx.ByteStream:
+            again.read()  # as httpx's own requests are: a transport may ask for `.content`
         return again
 
     def decoded(self, response: httpx.Response, content: bytes, limit: int) -> bytes | None:
@@ -131,6 +145,16 @@ class HttpxHost:
 
 
 HOST = HttpxHost()
+
+
+# Gives a URL's parts as it keeps them: scheme, userinfo, host, port, … Its own properties decode the host each time they are asked.
+parts_of = attrgetter("_uri_reference")
+
+
+def origin_of(url: httpx.URL) -> tuple[str, str, int | None]:
+    """Give scheme, host and port of a URL."""
+    scheme, _, host, port, *_ = parts_of(url)
+    return scheme, host, port
 
 
 def _position(file: Any) -> int | None:
@@ -304,6 +328,20 @@ def bound_reads(transport: object) -> None:
         return
     bounded = AsyncBounded(network) if isinstance(transport, httpx.AsyncBaseTransport) else Bounded(network)
     pool._network_backend = bounded  # type: ignore[union-attr]  # noqa: SLF001 - it has one
+
+
+def engines_of(
+    transport: httpx.AsyncBaseTransport,
+) -> tuple[httpx.AsyncBaseTransport, httpx.AsyncBaseTransport]:
+    """Give what sends with a transport as this library promises: calls without a deadline, and calls with one.
+
+    httpx's own transports do so themselves.
+    """
+    if isinstance(transport, httpx.AsyncHTTPTransport | httpx.MockTransport | httpx.ASGITransport):
+        return transport, transport
+    from .engines import keeping  # noqa: PLC0415 - who stays with httpx's own does not wait for anyio
+
+    return keeping(transport)
 
 
 def wrap_transports(client: httpx.Client | httpx.AsyncClient, wrap: Callable[[Any], Any]) -> None:

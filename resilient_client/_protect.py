@@ -6,14 +6,18 @@ Law of this file: what a setting may be is said by its engine (see `_guard`); he
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PlainValidator, Tag, WithJsonSchema
+from pydantic import Discriminator, Field, Tag, WithJsonSchema
+from pydantic_core import core_schema
 
 from ._guard.breaker import BreakerConfig
 from ._guard.budget import BudgetConfig
 from ._guard.bulkhead import Adaptive, BulkheadConfig
 from ._guard.hedge import HedgeConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Breaker", "Budget", "Bulkhead", "Hedge"]
 
@@ -73,23 +77,33 @@ def _schema(kind: Any) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": keys}
 
 
+class _Read:
+    """Read a value by a function alone. pydantic's PlainValidator builds the schema of the engine's dataclass as well, and uses it for nothing."""
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self._read = read
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._read)
+
+
 _SETTING = Discriminator(_kind_of_setting)
 _Switch = Annotated[bool, Tag("switch")]
 _Budget = Annotated[
-    BudgetConfig, PlainValidator(_settings(BudgetConfig)), WithJsonSchema(_schema(BudgetConfig)), Tag("table")
+    BudgetConfig, _Read(_settings(BudgetConfig)), WithJsonSchema(_schema(BudgetConfig)), Tag("table")
 ]
 _Breaker = Annotated[
     BreakerConfig,
-    PlainValidator(_settings(BreakerConfig)),
+    _Read(_settings(BreakerConfig)),
     WithJsonSchema(_schema(BreakerConfig)),
     Tag("table"),
 ]
 _Hedge = Annotated[
-    HedgeConfig, PlainValidator(_settings(HedgeConfig)), WithJsonSchema(_schema(HedgeConfig)), Tag("table")
+    HedgeConfig, _Read(_settings(HedgeConfig)), WithJsonSchema(_schema(HedgeConfig)), Tag("table")
 ]
 _Bulkhead = Annotated[
     BulkheadConfig,
-    PlainValidator(_settings(BulkheadConfig)),
+    _Read(_settings(BulkheadConfig)),
     WithJsonSchema(_schema(BulkheadConfig)),
     Tag("table"),
 ]

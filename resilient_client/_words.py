@@ -6,7 +6,10 @@ people in `docs/policy-format.md`.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -137,7 +140,6 @@ class Table(BaseModel):
         frozen=True,
         allow_inf_nan=False,
         populate_by_name=True,
-        use_attribute_docstrings=True,
     )
 
 
@@ -464,6 +466,23 @@ class Rule(Table):
     """What is done again; left out: nothing, the error is final."""
     examples: list[Example] = []
     """The rule's proofs, which mocks and sandboxes answer with."""
+
+
+def meanings(table: type[Table]) -> dict[str, str]:
+    """Read what a table's keys mean: the docstrings under its attributes.
+
+    pydantic could read them itself, and would do so for every table of every program that loads a policy.
+    """
+    (written,) = ast.parse(inspect.getsource(table)).body
+    return {
+        key.target.id: inspect.cleandoc(said.value.value)
+        for key, said in pairwise(written.body)  # type: ignore[attr-defined] # it is a class
+        if isinstance(key, ast.AnnAssign)
+        and isinstance(key.target, ast.Name)
+        and isinstance(said, ast.Expr)
+        and isinstance(said.value, ast.Constant)
+        and isinstance(said.value.value, str)
+    }
 
 
 def keys_at(place: str, top: Iterable[str], *, in_rule: bool) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from contextlib import contextmanager
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -13,8 +14,9 @@ from ._core import observed_by
 from ._flow.attempt import deadline_seconds
 from ._guard.settings import UNPROTECTED, Protections
 from ._httpx import AsyncClientOptions, ClientOptions, wrap_transports
+from ._lean import UNSET, AsyncBound, AuthTypes, Bound, Lean, UseClientDefault
 from .errors import api_error
-from .loading import resolved
+from .loading import rulebook
 from .outcome import record_of
 from .transport import AsyncResilientTransport, ResilientTransport
 
@@ -91,7 +93,7 @@ def _jar_of(client: httpx.Client | httpx.AsyncClient) -> Callable[[httpx.Request
     return keep
 
 
-class ResilientClient(httpx.Client):
+class ResilientClient(Lean, httpx.Client):
     """An `httpx.Client` that treats every failure as the API's policy says.
 
     Args:
@@ -113,6 +115,8 @@ class ResilientClient(httpx.Client):
         TypeError: an observer has nothing to be told by, or is async; or a protection cannot be set to what was given.
     """
 
+    _host = httpx.Client
+
     def __init__(  # noqa: PLR0913 - what a client is made with
         self,
         policy: str | Path | Policy | None = None,
@@ -132,30 +136,64 @@ class ResilientClient(httpx.Client):
             kind = (
                 _ResilientHTTPTransport if isinstance(transport, httpx.HTTPTransport) else ResilientTransport
             )
-            resilient = kind(policy, transport, clock=clock, deadline=deadline, **protections)
-            resilient.core.debug = debug
-            resilient.core.observers = heard
-            resilient.core.keep_cookies = jar
+            resilient = kind(rules, transport, clock=clock, deadline=deadline, **protections)
+            resilient.core.tell(heard, debug=debug, keep_cookies=jar)
             return resilient
 
         # First, so that nothing is opened for a policy or a deadline that cannot be used.
-        policy, deadline = resolved(policy), deadline_seconds(deadline)
+        rules: Any = rulebook(policy)  # a transport takes it for the policy that it is
+        deadline = deadline_seconds(deadline)
         protections, theirs = _sorted_out(options)
         heard = observed_by(observers, tasks=False)
         self._raise_for_status = raise_for_status
+        self._known = {}
         self._beneath: list[httpx.BaseTransport] = []  # what the attempts are sent with
         with _clear_about_proxies():
             super().__init__(**theirs)
         jar = _jar_of(self)
         wrap_transports(self, wrap)
 
-    def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
+    def send(  # noqa: C901 - httpx's own way, and the short one
+        self,
+        request: httpx.Request,
+        *,
+        stream: bool = False,
+        auth: AuthTypes | UseClientDefault | None = UNSET,
+        follow_redirects: bool | UseClientDefault = UNSET,
+    ) -> httpx.Response:
         """Send a request, as `httpx.Client.send` does.
 
         Raises:
             ApiError: the client was made with `raise_for_status=True`, and the response is an error.
         """
-        response = super().send(request, stream=stream, **options)
+        if isinstance(request.stream, httpx.SyncByteStream) and self._goes_straight(request, auth):
+            transport = self._transport_for_url(request.url)
+            started = perf_counter()
+            try:
+                response = transport.handle_request(request)
+            except httpx.RequestError as error:
+                error.request = request
+                raise
+            stream_of = response.stream
+            if not isinstance(stream_of, httpx.SyncByteStream):
+                raise AssertionError  # as httpx does
+            response.stream = Bound(stream_of, response=response, start=started)
+            self._arrived(request, response)
+            try:
+                if response.has_redirect_location:
+                    following = self._redirected(request, response, follow_redirects)
+                    if following is not None:
+                        response.read()
+                        response = self._send_handling_redirects(
+                            following, follow_redirects=True, history=[response]
+                        )
+                if not stream:
+                    response.read()
+            except BaseException:
+                response.close()
+                raise
+        else:
+            response = super().send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
         if not self._raise_for_status:
             return response
         error = api_error(response)
@@ -169,11 +207,13 @@ class ResilientClient(httpx.Client):
         raise error
 
 
-class AsyncResilientClient(httpx.AsyncClient):
+class AsyncResilientClient(Lean, httpx.AsyncClient):
     """An `httpx.AsyncClient`, for asyncio and trio, that treats every failure as the API's policy says.
 
     See `ResilientClient` for what it takes and raises.
     """
+
+    _host = httpx.AsyncClient
 
     def __init__(  # noqa: PLR0913 - what a client is made with
         self,
@@ -193,25 +233,61 @@ class AsyncResilientClient(httpx.AsyncClient):
             self._beneath.append(transport)
             is_own = isinstance(transport, httpx.AsyncHTTPTransport)
             kind = _AsyncResilientHTTPTransport if is_own else AsyncResilientTransport
-            resilient = kind(policy, transport, clock=clock, deadline=deadline, **protections)
-            resilient.core.debug = debug
-            resilient.core.observers = heard
-            resilient.core.keep_cookies = jar
+            resilient = kind(rules, transport, clock=clock, deadline=deadline, **protections)
+            resilient.core.tell(heard, debug=debug, keep_cookies=jar)
             return resilient
 
-        policy, deadline = resolved(policy), deadline_seconds(deadline)
+        rules: Any = rulebook(policy)
+        deadline = deadline_seconds(deadline)
         protections, theirs = _sorted_out(options)
         heard = observed_by(observers, tasks=True)
         self._raise_for_status = raise_for_status
+        self._known = {}
         self._beneath: list[httpx.AsyncBaseTransport] = []  # what the attempts are sent with
         with _clear_about_proxies():
             super().__init__(**theirs)
         jar = _jar_of(self)
         wrap_transports(self, wrap)
 
-    async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
+    async def send(  # noqa: C901 - as above
+        self,
+        request: httpx.Request,
+        *,
+        stream: bool = False,
+        auth: AuthTypes | UseClientDefault | None = UNSET,
+        follow_redirects: bool | UseClientDefault = UNSET,
+    ) -> httpx.Response:
         """Send a request, as `httpx.AsyncClient.send` does. See `ResilientClient.send`."""
-        response = await super().send(request, stream=stream, **options)
+        if isinstance(request.stream, httpx.AsyncByteStream) and self._goes_straight(request, auth):
+            transport = self._transport_for_url(request.url)
+            started = perf_counter()
+            try:
+                response = await transport.handle_async_request(request)
+            except httpx.RequestError as error:
+                error.request = request
+                raise
+            stream_of = response.stream
+            if not isinstance(stream_of, httpx.AsyncByteStream):
+                raise AssertionError  # as httpx does
+            response.stream = AsyncBound(stream_of, response=response, start=started)
+            self._arrived(request, response)
+            try:
+                if response.has_redirect_location:
+                    following = self._redirected(request, response, follow_redirects)
+                    if following is not None:
+                        await response.aread()
+                        response = await self._send_handling_redirects(
+                            following, follow_redirects=True, history=[response]
+                        )
+                if not stream:
+                    await response.aread()
+            except BaseException:
+                await response.aclose()
+                raise
+        else:
+            response = await super().send(
+                request, stream=stream, auth=auth, follow_redirects=follow_redirects
+            )
         if not self._raise_for_status:
             return response
         error = api_error(response)

@@ -1,8 +1,7 @@
-"""Finding policies: by name among the shipped ones, by path anywhere. Light to import; pydantic comes with the first policy."""
+"""Finding policies: by name among the shipped ones, by path anywhere. Light to import; pydantic comes with one that is not compiled."""
 
 from __future__ import annotations
 
-import difflib
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +45,13 @@ def load_policy(name_or_path: str | Path) -> Policy:
     return _shipped(str(name_or_path))
 
 
+def base_file(extends: str, beside: Path) -> Path | None:
+    """Give the file that a policy file extends: a shipped name's, or one that is named from the folder of that file; else None."""
+    if extends in policy_names():
+        return folder() / f"{extends}.toml"
+    return beside / extends if extends.endswith(".toml") else None
+
+
 def resolved(policy: str | Path | Policy | None) -> Policy:
     """Give the policy, however it is named; a file that has not changed is not read again.
 
@@ -69,7 +75,22 @@ def resolved(policy: str | Path | Policy | None) -> Policy:
 
 
 def rulebook(policy: str | Path | Policy | None) -> Rulebook:
-    """Give the compiled form of a policy, however it is named."""
+    """Give the compiled form of a policy, however it is named; a file that has not changed is not read again.
+
+    Where the policy's file has been compiled ahead, and is as it was then, pydantic is not needed and not loaded.
+
+    Raises:
+        PolicyError: it is none, or cannot be used.
+    """
+    if policy is None:
+        return _shipped_rules(DEFAULT)
+    if isinstance(policy, str | Path):
+        path = Path(policy)
+        if not _is_path(policy):
+            return _shipped_rules(str(policy))
+        if path.is_file():
+            stat = path.stat()
+            return _unchanged_rules(path.resolve(), stat.st_mtime_ns, stat.st_size)
     return resolved(policy).rulebook
 
 
@@ -82,20 +103,43 @@ def _unchanged(path: Path, _mtime_ns: int, _size: int) -> Policy:
     return _file(path)
 
 
+@lru_cache(maxsize=64)
+def _unchanged_rules(path: Path, mtime_ns: int, size: int) -> Rulebook:
+    from ._ready import ready  # noqa: PLC0415 - it is read when a policy is
+
+    found = ready(path)
+    return _unchanged(path, mtime_ns, size).rulebook if found is None else found
+
+
 @lru_cache
 def _shipped(name: str) -> Policy:
+    return _file(_named(name))
+
+
+@lru_cache
+def _shipped_rules(name: str) -> Rulebook:
+    from ._ready import ready  # noqa: PLC0415 - it is read when a policy is
+
+    found = ready(_named(name))
+    return _shipped(name).rulebook if found is None else found
+
+
+def _named(name: str) -> Path:
+    """Give the file of a shipped policy."""
     names = policy_names()
     if name not in names:
+        import difflib  # noqa: PLC0415 - for those who mistype
+
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f' Did you mean "{near[0]}"?' if near else ""
         raise PolicyError(
             f'no policy "{name}".{hint} Shipped: {", ".join(names) or f"none, in {folder()}"}. '
             "For a file of your own, give its path, ending in .toml."
         )
-    return _file(folder() / f"{name}.toml")
+    return folder() / f"{name}.toml"
 
 
 def _file(path: Path) -> Policy:
-    from .policy import from_file  # noqa: PLC0415 - pydantic comes with the first policy
+    from .policy import from_file  # noqa: PLC0415 - it brings pydantic
 
     return from_file(path)

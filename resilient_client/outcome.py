@@ -1,7 +1,7 @@
 """What a call went through, told in plain frozen values.
 
 The flow keeps a `Record` while a call is under way and leaves it on the response (or on the exception); `outcome_of` turns it
-into an `Outcome` when somebody asks. A first-try success costs one small object and no history.
+into an `Outcome` when somebody asks. A first-try success costs one tuple, a `Brief`, and no history.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ Reason = Literal[
 
 RECORD = "resilience.record"  # the key under which a response's extensions carry the Record
 _EXCEPTION_RECORD = "_resilience_record"  # and the attribute under which an exception does
+
+# What a call is told by that had nothing to judge, to ask or to tell, and succeeded at first: its request, the rules, when it
+# began and ended (monotonic seconds), and the status. It becomes a Record when somebody asks.
+Brief = tuple["httpx.Request", "Rulebook", float, float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,13 @@ class Record:
     hedges = 0
     read_whole = False  # the body of the response that ended the call is in memory
 
+    @classmethod
+    def of(cls, brief: Brief) -> Record:
+        """Spell out what is known of a call that succeeded at first."""
+        record = Record()
+        record.request, record.rules, record.started, record.ended, record.status = brief
+        return record
+
     @property
     def clock(self) -> object:
         """The transport's clock, for an auth that must judge by it."""
@@ -208,7 +219,7 @@ def record_of(source: object) -> Record | None:
     found = (
         extensions.get(RECORD) if isinstance(extensions, dict) else getattr(source, _EXCEPTION_RECORD, None)
     )
-    return found if isinstance(found, Record) else None
+    return Record.of(found) if isinstance(found, tuple) else found if isinstance(found, Record) else None
 
 
 def mark_exception(error: Exception, record: Record) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, model_validator
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from . import _compile
 from ._slips import explained, near
@@ -28,20 +29,22 @@ from ._words import (
     Signing,
     Table,
     Token,
+    meanings,
 )
-from .loading import PolicyError, folder, policy_names
+from .loading import PolicyError, base_file, policy_names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     import httpx
+    from pydantic_core.core_schema import ModelSchema
 
     from ._bounds import Bound, Plan
     from ._flow.rulebook import Rulebook
     from ._lint import Finding
     from .outcome import Verdict
 
-__all__ = ["Policy", "from_file", "json_schema"]
+__all__ = ["Policy", "from_file", "json_schema", "lineage"]
 
 
 class Policy(Table):
@@ -285,15 +288,29 @@ def _read(path: Path) -> dict[str, Any]:
         raise PolicyError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
+def lineage(path: Path) -> Iterator[tuple[str, Path]]:
+    """List the files that a policy is made of: its own, which nothing extends, and each that is extended, with the word that says so.
+
+    Raises:
+        PolicyError: one of them cannot be read.
+    """
+    extends: Any = ""
+    found: Path | None = path
+    earlier: set[Path] = set()
+    while found is not None and found.resolve() not in earlier:
+        earlier.add(found.resolve())
+        data = _read(found)
+        yield extends, found
+        extends = data.get("extends")
+        found = base_file(extends, found.parent) if isinstance(extends, str) else None
+
+
 def _extended(data: dict[str, Any], beside: Path | None, chain: tuple[Path, ...]) -> dict[str, Any]:
     name = data["extends"]
     if not isinstance(name, str):
         raise ValueError("extends is a shipped policy's name or a path, in quotes")  # noqa: TRY004 - as above
-    if name in policy_names():
-        path = folder() / f"{name}.toml"
-    elif name.endswith(".toml"):
-        path = (beside or Path.cwd()) / name
-    else:
+    path = base_file(name, beside or Path.cwd())
+    if path is None:
         raise ValueError(
             f'extends "{name}", and no shipped policy has that name{near(name, policy_names())}; '
             "a file of your own is given by its path, ending in .toml"
@@ -331,9 +348,22 @@ def _merged_rules(base: list[Any], own: list[Any]) -> list[Any]:
     ]
 
 
+class _WithMeanings(GenerateJsonSchema):
+    """JSON Schema whose keys say what they mean."""
+
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        written = super().model_schema(schema)
+        table = schema["cls"]
+        said = meanings(table)
+        for name, field in table.model_fields.items():
+            if name in said:
+                written["properties"][field.alias or name]["description"] = said[name]
+        return written
+
+
 def json_schema() -> str:
     """Write the format as JSON Schema, for editors: it is what `policies/policy.schema.json` holds."""
-    schema = Policy.model_json_schema(by_alias=True)
+    schema = Policy.model_json_schema(by_alias=True, schema_generator=_WithMeanings)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "A policy of resilient_client"
     schema.pop("required", None)  # a policy that extends another need not say even its name

@@ -13,9 +13,9 @@ import httpx
 
 from ._core import BYTES, Core, observed_by
 from ._drive import aclose, adrive, close, drive
-from ._flow import Told, flow
 from ._flow.entry import abandon
-from ._httpx import AsyncWatched, Watched, bound_reads
+from ._httpx import AsyncWatched, Watched, bound_reads, engines_of
+from .outcome import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,7 @@ __all__ = ["AsyncResilientTransport", "ResilientTransport"]
 UNOBSERVED = nullcontext()
 
 # What __getattr__ must not fetch from the inner transport: the way round the retries, and what stands here while it is made.
-_OWN = frozenset({"core", "_inner", "handle_request", "handle_async_request"})
+_OWN = frozenset({"core", "_engine", "_inner", "_quick", "handle_request", "handle_async_request"})
 
 
 class ResilientTransport(httpx.BaseTransport):
@@ -69,11 +69,12 @@ class ResilientTransport(httpx.BaseTransport):
         **protections: Unpack[Protections],
     ) -> None:
         self.core = Core(policy, clock=clock, deadline=deadline, protections=protections)
-        self.core.observers = observed_by(observers, tasks=False)
+        self.core.tell(observed_by(observers, tasks=False))
         self._inner: httpx.BaseTransport = httpx.HTTPTransport() if transport is None else transport
+        self._quick = self._engine = self._inner  # what sends: calls without a deadline, and all others
         bound_reads(self._inner)
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def handle_request(self, request: httpx.Request) -> httpx.Response:  # noqa: C901, PLR0912 - the short way and the long one
         """Send one request, as often as its policy asks.
 
         Raises:
@@ -81,49 +82,57 @@ class ResilientTransport(httpx.BaseTransport):
             ValueError, TypeError: what the caller asked for in `extensions["resilience"]` cannot be; nothing was sent.
             ApiError: a sign-in that the call needed was refused.
         """
-        core, inner = self.core, self._inner
-        call = core.call(request)
-        opening: Told | None = None
+        core = self.core
+        started = core.now()
+        guard, call = core.lane(request), None
+        if guard is None:
+            call = core.call(request, started)
+            guard = call.guard
+        crowd = guard.crowd
         response: httpx.Response | None = None
-        settled: httpx.Response | None = None
-        handed = False
+        crowd.began = crowd.begin()
         try:
-            if call.begun:
+            if call is None or call.begun:
                 try:
-                    response = inner.handle_request(request)
+                    response = self._quick.handle_request(request)
                 except Exception as error:  # noqa: BLE001 - the flow decides what it is
-                    opening = core.told(None, error)
+                    brought: tuple[httpx.Response | None, Exception | None] = None, error
                 else:
-                    if response.status_code in call.rules.at_once:
-                        core.let_through(call, response)
+                    if response.status_code in (core if call is None else call).rules.at_once:
+                        if call is None:
+                            ended = core.now()
+                            status = response.status_code
+                            response.extensions[RECORD] = request, core.rules, started, ended, status
+                            if guard.budget is not None:
+                                guard.budget.first_try_succeeded(ended)
+                        else:
+                            core.let_through(call, response)
                         return response if type(response.stream) is BYTES else self._watched(call, response)
-                    opening = core.told(response, None)
+                    brought = response, None
+                call = call or core.call(request, started)
+                call.opening = core.told(*brought)
+                del brought  # the flow lets go of it before it waits
+                response = None
             with call.reporter or UNOBSERVED:
-                handed = True
-                settled = drive(
-                    flow(call, opening),
-                    inner.handle_request,
-                    self.handle_request,
-                    core.clock,
-                    call.until,
-                    response,
-                )
-                return self._watched(call, core.finish(call, request, settled))
+                response = drive(call, self)
+                return self._watched(call, core.finish(call, request, response))
         except (
             BaseException
         ):  # an observer was interrupted while it was left, say: nobody else has the response
-            held = settled if handed else response
-            if held is not None:
-                close(held)
-            abandon(call)
+            if call is not None and call.opening is not None:
+                response = call.opening.response
+            if response is not None:
+                close(response)
+            if call is not None:
+                abandon(call)
             raise
         finally:
-            call.guard.crowd.end()
+            crowd.ended = crowd.end()
 
-    def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
-        room = self.core.room(call, response)
+    def _watched(self, call: Call | None, response: httpx.Response) -> httpx.Response:
+        room = None if call is None else self.core.room(call, response)
         if type(response.stream) is not BYTES:
-            response.stream = Watched(response.stream, partial(self.core.broke, call), room)
+            response.stream = Watched(response.stream, partial(self.core.broke, response.extensions), room)
         return response
 
     def __getattr__(self, name: str) -> Any:
@@ -179,55 +188,68 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
         **protections: Unpack[Protections],
     ) -> None:
         self.core = Core(policy, clock=clock, deadline=deadline, protections=protections)
-        self.core.observers = observed_by(observers, tasks=True)
+        self.core.tell(observed_by(observers, tasks=True))
         self._inner: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport() if transport is None else transport
+        self._quick, self._engine = engines_of(self._inner)  # what sends: as above
         bound_reads(self._inner)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(  # noqa: C901, PLR0912 - as above
+        self, request: httpx.Request
+    ) -> httpx.Response:
         """Send one request, as often as its policy asks. See `ResilientTransport.handle_request`."""
-        core, inner = self.core, self._inner
-        call = core.call(request)
-        opening: Told | None = None
+        core = self.core
+        started = core.now()
+        guard, call = core.lane(request), None
+        if guard is None:
+            call = core.call(request, started)
+            guard = call.guard
+        crowd = guard.crowd
         response: httpx.Response | None = None
-        settled: httpx.Response | None = None
-        handed = False
+        crowd.began = crowd.begin()
         try:
-            if call.begun:
+            if call is None or call.begun:
                 try:
-                    response = await inner.handle_async_request(request)
+                    response = await self._quick.handle_async_request(request)
                 except Exception as error:  # noqa: BLE001 - the flow decides what it is
-                    opening = core.told(None, error)
+                    brought: tuple[httpx.Response | None, Exception | None] = None, error
                 else:
-                    if response.status_code in call.rules.at_once:
-                        core.let_through(call, response)
+                    if response.status_code in (core if call is None else call).rules.at_once:
+                        if call is None:
+                            ended = core.now()
+                            status = response.status_code
+                            response.extensions[RECORD] = request, core.rules, started, ended, status
+                            if guard.budget is not None:
+                                guard.budget.first_try_succeeded(ended)
+                        else:
+                            core.let_through(call, response)
                         return response if type(response.stream) is BYTES else self._watched(call, response)
-                    opening = core.told(response, None)
+                    brought = response, None
+                call = call or core.call(request, started)
+                call.opening = core.told(*brought)
+                del brought  # the flow lets go of it before it waits
+                response = None
             with call.reporter or UNOBSERVED:
-                handed = True
-                settled = await adrive(
-                    flow(call, opening),
-                    inner.handle_async_request,
-                    self.handle_async_request,
-                    core.clock,
-                    call.until,
-                    response,
-                )
-                return self._watched(call, core.finish(call, request, settled))
+                response = await adrive(call, self)
+                return self._watched(call, core.finish(call, request, response))
         except (
             BaseException
         ):  # an observer was interrupted while it was left, say: nobody else has the response
-            held = settled if handed else response
-            if held is not None:
-                await aclose(held)
-            abandon(call)
+            if call is not None and call.opening is not None:
+                response = call.opening.response
+            if response is not None:
+                await aclose(response)
+            if call is not None:
+                abandon(call)
             raise
         finally:
-            call.guard.crowd.end()
+            crowd.ended = crowd.end()
 
-    def _watched(self, call: Call, response: httpx.Response) -> httpx.Response:
-        room = self.core.room(call, response)
+    def _watched(self, call: Call | None, response: httpx.Response) -> httpx.Response:
+        room = None if call is None else self.core.room(call, response)
         if type(response.stream) is not BYTES:
-            response.stream = AsyncWatched(response.stream, partial(self.core.broke, call), room)
+            response.stream = AsyncWatched(
+                response.stream, partial(self.core.broke, response.extensions), room
+            )
         return response
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,6 @@
-"""The reference of the policy format, written from its models: `python tests/reference.py` puts it into docs/policy-format.md.
+"""What is generated: the reference of the policy format, in docs/policy-format.md, and the shipped policies' compiled forms.
+
+`python tests/reference.py` writes them, in their places.
 
 Law of this file: it adds nothing of its own. A key is as the models have it, and its meaning is the docstring that stands there.
 """
@@ -13,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 import annotated_types
 from pydantic import WithJsonSchema
 
-from resilient_client import Policy, _protect, _words, hints, policy
+from resilient_client import Policy, _protect, _words, hints, policy, policy_names
+from resilient_client._ready import beside, form_of
+from resilient_client.loading import folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,15 +92,22 @@ def replaced(page: str) -> str:
     return f"{before}{BEGIN}\n{reference()}\n{END}{after}"
 
 
+def compiled() -> dict[Path, str]:
+    """Compile the shipped policies: each form with its place."""
+    files = [folder() / f"{name}.toml" for name in policy_names()]
+    return {beside(file): form_of(file) for file in files}
+
+
 def _section(title: str, table: type[_words.Table]) -> Iterator[str]:
     written = get_type_hints(table, _NAMES, include_extras=True)
     yield f"**{title}.** {_paragraph(table.__doc__)}"
     yield ""
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
+    meanings = _words.meanings(table)
     for name, field in table.model_fields.items():
         if (table, name) not in PYTHON_ONLY:
-            meaning = " ".join((field.description or "").split())
+            meaning = " ".join(meanings[name].split())
             yield f"| `{field.alias or name}` | {_type(written[name])} | {_default(field)} | {meaning} |"
     yield ""
 
@@ -167,3 +178,5 @@ def _toml(value: Any) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for place, form in compiled().items():
+        place.write_text(form, encoding="utf-8", newline="\n")

@@ -15,6 +15,11 @@ PYTEST_FILES = sorted(path.name for path in EXAMPLES.glob("test_*.py"))
 
 # What each must say: an example that runs and shows nothing would pass otherwise.
 SAYS = {
+    "aiohttp_engine.py": [
+        "40 of 40 orders made; orders that exist: 40",
+        "attempts of the library: 59; requests that the API saw: 59",
+        "nonces that were used twice: 0",
+    ],
     "protected.py": [
         "120 of 120 orders made; orders that exist: 120",
         "the API said 429 0 times",

@@ -171,6 +171,20 @@ def test_a_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 
 
 @needs_checkout
+def test_a_wheel_has_its_policies_compiled(wheel: Path, tmp_path: Path) -> None:
+    """Each shipped policy has its form in the wheel, and a client that is made with it reads nothing else."""
+    code = """
+import sys
+from resilient_client import ResilientClient, policy_names
+for name in policy_names():
+    ResilientClient(name).close()
+print("pydantic" in sys.modules)
+"""
+
+    assert python(code, path=wheel, folder=tmp_path) == "False"
+
+
+@needs_checkout
 def test_the_licence_is_shipped(wheel: Path, sdist: Path) -> None:
     """The licence is in both, word for word."""
     ours = (ROOT / "LICENSE").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ import click
 from resilient_client import __version__
 
 from .check import check
+from .compile import compile_
 from .demo import demo
 from .explain import explain
 from .new import new
@@ -31,5 +32,18 @@ def main() -> None:
     """See how a client behaves that knows how each API fails."""
 
 
-for _command in (check, demo, explain, new, plan, policies, prove, sandbox, schema, show, simulate):
+for _command in (
+    check,
+    compile_,
+    demo,
+    explain,
+    new,
+    plan,
+    policies,
+    prove,
+    sandbox,
+    schema,
+    show,
+    simulate,
+):
     main.add_command(_command)

@@ -11,7 +11,7 @@ out, once for threads and once for tasks, and decides nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from resilient_client.masking import mask, mask_exception, secrets_of
 from resilient_client.outcome import Tried
@@ -55,92 +55,104 @@ NO_LIMIT = 1 << 62  # bytes
 PATIENCE = 10.0  # seconds that reading an error's body may take where there is no deadline
 
 
-def flow(call: Call, opening: Told | None = None) -> Steps:  # noqa: C901, PLR0911, PLR0912 - the whole way, on one screen
+def flow(call: Call) -> Steps:
     """Lead one call from its first attempt to its end: return its response, or None and leave the error in `call.error`.
 
-    `opening` is what the first attempt brought, where it has been made already: a driver may send what `begin` has judged, and need
-    not come here at all when the answer is one that the policy lets through at once (`Rulebook.at_once`).
+    Where the first attempt has been made already, `call.opening` is what it brought: a driver may send what `begin` has judged, and
+    need not come here at all when the answer is one that the policy lets through at once (`Rulebook.at_once`).
 
     Whoever breaks it off, or cannot carry a step out, calls `entry.abandon` for what the call holds.
 
     Raises:
         ValueError, TypeError: the caller's idempotency key cannot be used. Nothing has been asked for yet.
     """
-    if opening is None:
+    if call.opening is None:
         attempt.begin(call)
     sent_at = call.started
     refused: httpx.Request | None = None
     signing = call.sign_first
     while True:
-        if call.guard is not None and call.guard.gated and opening is None:
-            refusal = yield from admit.enter(call, sent_at)
-            if refusal is not None:
-                return (yield from _settle(call, refusal.reason, Told(refusal.at, None, refusal.error), None))
-            sent_at = call.entry.at
-            # A signature is as old as the wait: who has one is signed anew.
-            signing = signing or (call.waited > 0 and call.auth is not None)
-        if signing:
-            told = yield Sign(call.request, call.auth, refused, call.until)
-            if told.error is not None:
-                mask_exception(told.error, call.secrets)
-                if call.guard is not None:
-                    abandon(call)
-                return (yield from _settle(call, "cannot_change", told, None))
-            sent_at = told.at
-        told = opening if opening is not None else (yield from hedge.sent(call))
-        opening = None
-        if call.entry is not None:
-            yield from report.answered(call, told)
-        response = told.response
-        if response is not None:
-            if response.status_code in call.rules.at_once or (
-                response.status_code < 400 and not _worth_reading(call, response)
-            ):
-                return (yield from _succeed(call, told, response, sent_at))
-            # The answer to a HEAD has no body, whatever length it names.
-            limit = call.rules.body_limit if call.request.method != "HEAD" else NO_LIMIT
-            told = yield Read(response, limit, call.until, PATIENCE)
-        reading = _read(call, told, response)
-        if reading.verdict.category == "success" and response is not None:
-            return (yield from _succeed(call, told, response, sent_at))
-        tried = _remember(call, told, reading, sent_at)
-        if call.entry is not None:
-            yield from report.judged(call, reading.verdict, told.at, sent_at, told.error)
-        answer = decide(call, reading.retry, call.tried[:-1], tried, token_expired=_token_expired(call, told))
-        if not isinstance(answer, Again):
-            return (yield from _settle(call, answer.reason, told, response))
-        following = amend.next_request(call, answer.change)
-        if following is None:
-            return (yield from _settle(call, "cannot_change", told, response))
-        if call.guard is not None:
-            reason = yield from admit.again(call, reading.verdict, answer.seconds, told.at)
-            if reason is not None:
-                return (yield from _settle(call, reason, told, response))
-        tried.base, tried.wait, tried.change = answer.base, answer.seconds, answer.change
-        sent_at = yield from _wait(call, tried, response, told.at)
-        response = None
-        refused = call.request if answer.refresh else None
-        call.request = following
+        # All that an attempt brought is forgotten here but for its verdict: ten thousand calls may be asleep at a time.
+        again = yield from _attempt(call, sent_at, refused, signing=signing)
+        if not isinstance(again, Resume):
+            return again
+        refused = call.request if again.refresh else None
+        seconds, sent_at = again.seconds, again.at
+        del again
+        if seconds > 0:
+            if call.guard is not None:
+                call.guard.crowd.sleep(call)
+            sent_at = (yield Sleep(seconds)).at
+            if call.guard is not None:
+                call.guard.crowd.wake(call)
+        call.request = amend.next_request(call)
         signing = call.auth is not None
 
 
-def _wait(
-    call: Call, tried: Tried, response: httpx.Response | None, now: float
-) -> Generator[Step, Told, float]:
-    """Let go of an attempt's response, tell of the attempt, and wait; give the time."""
+class Resume(NamedTuple):
+    """The call goes on, after a while."""
+
+    seconds: float  # to sleep
+    refresh: bool  # the token is dead: sign in anew
+    at: float  # monotonic seconds when this was said
+
+
+def _attempt(  # noqa: C901, PLR0911, PLR0912 - the way of an attempt, on one screen
+    call: Call, sent_at: float, refused: httpx.Request | None, *, signing: bool
+) -> Generator[Step, Told, Resume | httpx.Response | None]:
+    """Make one attempt, and judge it. Give what the call ends with, or when the next attempt is due."""
+    opening, call.opening = call.opening, None
+    if call.guard is not None and call.guard.gated and opening is None:
+        refusal = yield from admit.enter(call, sent_at)
+        if refusal is not None:
+            return (yield from _settle(call, refusal.reason, Told(refusal.at, None, refusal.error), None))
+        sent_at = call.entry.at
+        # A signature is as old as the wait: who has one is signed anew.
+        signing = signing or (call.waited > 0 and call.auth is not None)
+    if signing:
+        told = yield Sign(call.request, call.auth, refused, call.until)
+        if told.error is not None:
+            mask_exception(told.error, call.secrets)
+            if call.guard is not None:
+                abandon(call)
+            return (yield from _settle(call, "cannot_change", told, None))
+        sent_at = told.at
+    told = opening if opening is not None else (yield from hedge.sent(call))
+    if call.entry is not None:
+        yield from report.answered(call, told)
+    response = told.response
+    if response is not None:
+        if response.status_code in call.rules.at_once or (
+            response.status_code < 400 and not _worth_reading(call, response)
+        ):
+            return (yield from _succeed(call, told, response, sent_at))
+        # The answer to a HEAD has no body, whatever length it names.
+        limit = call.rules.body_limit if call.request.method != "HEAD" else NO_LIMIT
+        told = yield Read(response, limit, call.until, PATIENCE)
+    reading = _read(call, told, response)
+    if reading.verdict.category == "success" and response is not None:
+        return (yield from _succeed(call, told, response, sent_at))
+    tried = _remember(call, told, reading, sent_at)
+    if call.entry is not None:
+        yield from report.judged(call, reading.verdict, told.at, sent_at, told.error)
+    answer = decide(call, reading.retry, call.tried[:-1], tried, token_expired=_token_expired(call, told))
+    if not isinstance(answer, Again):
+        return (yield from _settle(call, answer.reason, told, response))
+    if not amend.prepare(call, answer.change):
+        return (yield from _settle(call, "cannot_change", told, response))
+    if call.guard is not None:
+        reason = yield from admit.again(call, reading.verdict, answer.seconds, told.at)
+        if reason is not None:
+            return (yield from _settle(call, reason, told, response))
+    tried.base, tried.wait, tried.change = answer.base, answer.seconds, answer.change
     call.watched(tried, response)
+    now = told.at
     if response is not None:
         call.keep_cookies(response)
         now = (yield Discard(response)).at
     if call.reporter is not None:
         now = (yield Tell(call, ("attempt", "retry"))).at
-    if tried.wait > 0:
-        if call.guard is not None:
-            call.guard.crowd.sleep(call)
-        now = (yield Sleep(tried.wait)).at
-        if call.guard is not None:
-            call.guard.crowd.wake(call)
-    return now
+    return Resume(answer.seconds, answer.refresh, now)
 
 
 def _worth_reading(call: Call, response: httpx.Response) -> bool:
@@ -180,7 +192,8 @@ def _read(call: Call, told: Told, response: httpx.Response | None) -> Reading:
 
 def _masked(call: Call, reading: Reading) -> Reading:
     known = secrets_of(call.request, call.host.body_of(call.request))
-    call.secrets |= known
+    if known:
+        call.secrets |= known
     return reading._replace(verdict=mask(reading.verdict, known))
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from .steps import Told
 
 __all__ = [
     "AUTH",
@@ -108,7 +109,9 @@ class Call(Record):
     sign_first = False  # a redirect on the same origin: sign before the first send too
     stream: Any = None  # the body once more, for further attempts; None where it cannot be sent twice
     cookies: tuple[bytes, ...] = ()  # the Set-Cookie lines of discarded responses
+    body: bytes | None = None  # what the body becomes in the next attempt, where the policy changes it
     error: Exception | None = None  # what the call ended with, where it was no response
+    opening: Told | None = None  # what the first attempt brought, until the flow looks at it
     begun = False  # `begin` has judged it, and the caller's own request can be sent as it is
     travelled = False  # its extensions tell its redirects of it
     watch: Callable[[Call, Tried | None, httpx.Response | None], None] | None = None  # told of every attempt

@@ -88,6 +88,6 @@ def _second(call: Call) -> httpx.Request | None:
         return budget is None or budget.take(now, throttled=True) > 0
 
     if guard.hedge is not None and guard.hedge.may_hedge(spend):
-        return amend.next_request(call, ())
+        return amend.copied(call)
     forgo(call, entry)
     return None

@@ -10,7 +10,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from resilient_client._guard.settings import Protection
 from resilient_client.outcome import Verdict
@@ -125,24 +125,21 @@ def _same(parts: Sequence[str], wanted: Sequence[str]) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderHint:
+class HeaderHint(NamedTuple):
     """A wait that a header tells."""
 
     header: str
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class BodyHint:
+class BodyHint(NamedTuple):
     """A wait that a body field tells."""
 
     pointer: Pointer
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class BucketHint:
+class BucketHint(NamedTuple):
     """A wait that follows from a leaky bucket: (need - have) / rate."""
 
     need: Pointer
@@ -157,8 +154,8 @@ Hint = HeaderHint | BodyHint | BucketHint
 class Retry:
     """What a rule allows, ready to be asked: see `wait.py` for how the waits are worked out."""
 
-    wait: Any  # a tenacity wait: what to do where the server does not say
-    stop: Any  # a tenacity stop
+    wait: Any  # what to do where the server does not say: a `Plain`, or a tenacity wait of the user's
+    stop: Any  # a `Plain`, or a tenacity stop of the user's
     spread: Literal["full", "add", "none"]  # how jitter is applied to the wait
     floor_only: bool = False  # a schedule: the server's hint is a floor under it, and does not replace it
     foreign: bool = False  # the wait or the stop came from the user: it sees a whole retry state
@@ -245,6 +242,11 @@ class Rulebook:
     protection: Protection = dataclasses.field(default_factory=Protection)
     paces: tuple[Paced, ...] = ()  # the budgets that the API publishes
     _successes: dict[int, Verdict] = dataclasses.field(default_factory=dict)
+
+    @property
+    def rulebook(self) -> Rulebook:
+        """Itself, as a policy gives its compiled form: the one may stand where the other does."""
+        return self
 
     def candidates(self, code: Code | None, status: int) -> list[Entry]:
         """List the rules that a reply of this code and status may mean, in file order."""

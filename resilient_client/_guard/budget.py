@@ -90,22 +90,15 @@ class Crowd:
     """How many calls are on their way to a host at a time, those apart that sleep before a retry.
 
     It is asked for by each call and each failure, and takes no lock: under many threads it may be off by one for a moment.
+    Every call says `crowd.began = crowd.begin()` and, in whatever way it ends, `crowd.ended = crowd.end()`.
     """
 
-    __slots__ = ("_asleep", "_began", "_begun", "_ended", "_gone")
+    __slots__ = ("_asleep", "began", "begin", "end", "ended")
 
     def __init__(self) -> None:
-        self._begun, self._ended = count(1).__next__, count(1).__next__
-        self._began = self._gone = 0
+        self.begin, self.end = count(1).__next__, count(1).__next__
+        self.began = self.ended = 0  # calls so far
         self._asleep: set[object] = set()
-
-    def begin(self) -> None:
-        """Note that a call begins."""
-        self._began = self._begun()
-
-    def end(self) -> None:
-        """Note that one has ended, in whatever way."""
-        self._gone = self._ended()
 
     def sleep(self, call: object) -> None:
         """Note that a call waits before a retry."""
@@ -118,7 +111,7 @@ class Crowd:
     @property
     def size(self) -> int:
         """Calls on their way."""
-        return max(0, self._began - self._gone - len(self._asleep))
+        return max(0, self.began - self.ended - len(self._asleep))
 
 
 class RetryBudget:
@@ -135,6 +128,7 @@ class RetryBudget:
         "_calls",
         "_crowd",
         "_ends",
+        "_full",
         "_known",
         "_level",
         "_lock",
@@ -147,7 +141,7 @@ class RetryBudget:
     def __init__(self, config: BudgetConfig | None = None) -> None:
         self.config = config if config is not None else BudgetConfig()
         self._lock = threading.Lock()
-        self._level = self.config.capacity
+        self._level = self._full = self.config.capacity
         self._blind = 0  # retries since anything succeeded, of the last minute
         self._blind_since = -math.inf
         self._known = False  # whether it had been seen to work when these began
@@ -194,6 +188,11 @@ class RetryBudget:
 
     def first_try_succeeded(self, now: float) -> None:
         """Note that a call succeeded at its first attempt."""
+        if self._level == self._full and not self._blind and now < self._ends:
+            self._calls += (
+                1  # without the lock, which costs more than all else: two threads may now and then count one
+            )
+            return
         with self._lock:
             if now >= self._ends:
                 self._turn(now)

@@ -22,8 +22,6 @@ from .settings import UNPROTECTED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import httpx
-
     from resilient_client._flow.rulebook import Rulebook
 
     from .settings import Paced, Protections
@@ -92,29 +90,26 @@ class Guards:
         self._log = log
         self._clock = clock
         self._given = given
-        self._known: dict[_Key, Guard] = {}
+        self.known: dict[_Key, Guard] = {}  # by rules, scheme, host and port
         self._own = _World()  # for a clock that cannot be looked up
         with _LOCK:
             _ALIVE.add(self)
 
-    def of(self, rules: Rulebook, url: httpx.URL) -> Guard:
-        """Find what protects a call by these rules to this URL."""
-        key = rules, url.raw_host, url.port, url.scheme
-        guard = self._known.get(key)
-        return guard if guard is not None else self._made(key, rules, url)
+    def of(self, rules: Rulebook, scheme: str, host: str, port: int | None) -> Guard:
+        """Find what protects a call by these rules to this place; no port is the scheme's own."""
+        guard = self.known.get((rules, scheme, host, port))
+        return guard if guard is not None else self._made(rules, scheme, host, port)
 
     def forget(self) -> None:
         """Look for every guard anew."""
-        self._known, self._own = {}, _World()
+        self.known, self._own = {}, _World()
 
-    def _made(self, key: _Key, rules: Rulebook, url: httpx.URL) -> Guard:
+    def _made(self, rules: Rulebook, scheme: str, host: str, port: int | None) -> Guard:
         protection = rules.protection.with_(self._given)
         shared = protection.shared
-        world, place = (
-            _world(self._clock, self._own),
-            (rules.api, url.scheme, url.host, url.port, protection.scope),
-        )
-        name = f"{rules.api}:{url.scheme}://{url.host}:{url.port or ''}:{protection.scope}"
+        world = _world(self._clock, self._own)
+        place = rules.api, scheme, host, port, protection.scope
+        name = f"{rules.api}:{scheme}://{host}:{port or ''}:{protection.scope}"
         guard = Guard(self._log)
         guard.crowd = world.engine((*place, "crowd"), Crowd)
         if (budget := protection.budget) is not None:
@@ -150,9 +145,9 @@ class Guards:
             )
         guard.far = shared is not None
         guard.gated = guard.far or any((guard.breaker, guard.bulkhead, guard.hedge, guard.paces))
-        if len(self._known) >= _MOST_HOSTS:
-            self._known = {}
-        self._known[key] = guard
+        if len(self.known) >= _MOST_HOSTS:
+            self.known = {}
+        self.known[rules, scheme, host, port] = guard
         return guard
 
     def _pacer(self, paced: Paced, name: str, number: int, shared: Any) -> Callable[[], Any]:

@@ -41,7 +41,7 @@ class Journey:
         ended: Callable[[Journey], None],
     ) -> None:
         self.requests = 0
-        self.call: Call = core.call(request)
+        self.call: Call = core.call(request, core.clock.monotonic())
         self._world = world
         self._server = server
         self._core = core
@@ -50,7 +50,8 @@ class Journey:
 
     def begin(self) -> None:
         """Set out."""
-        call = self.call
+        call, crowd = self.call, self.call.guard.crowd
+        crowd.began = crowd.begin()
         if call.begun:
             self._send(call.request, None, self._opened)
         else:
@@ -65,7 +66,8 @@ class Journey:
             self._lead(told)
 
     def _lead(self, opening: Told | None) -> None:
-        self._steps: Steps = flow(self.call, opening)
+        self.call.opening = opening
+        self._steps: Steps = flow(self.call)
         self._go(None)
 
     def _go(self, told: Told | None) -> None:
@@ -81,7 +83,8 @@ class Journey:
         self._end(response)
 
     def _end(self, response: httpx.Response | None) -> None:
-        self.call.guard.crowd.end()
+        crowd = self.call.guard.crowd
+        crowd.ended = crowd.end()
         if response is not None:
             self._core.room(self.call, response)  # its body is in memory: its room is free at once
         self._ended(self)

@@ -11,6 +11,7 @@ import httpx
 
 from resilient_client._core import Core
 from resilient_client._guard.breaker import Breaker
+from resilient_client._httpx import origin_of
 
 from .books import Books, Done
 from .driver import Journey
@@ -51,7 +52,7 @@ class _Process(Core):
         self.chance = chance.random  # the module's own is nobody's to seed
         self._keys = count()
         self._name = number
-        guard = self.guards.of(self.rules, httpx.URL(_URL))
+        guard = self.guards.of(self.rules, *origin_of(httpx.URL(_URL)))
         if guard.breaker is not None:  # with a jitter that follows from the seed as well
             guard.breaker = Breaker(guard.breaker.config, chance.random())
 

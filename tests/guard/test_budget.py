@@ -305,8 +305,8 @@ def test_a_crowd_is_who_has_begun_and_neither_ended_nor_sleeps() -> None:
     """It is counted without a lock, from both ends."""
     crowd = Crowd()
     for _ in range(5):
-        crowd.begin()
-    crowd.end()
+        crowd.began = crowd.begin()
+    crowd.ended = crowd.end()
     crowd.sleep("one")
     crowd.sleep("other")
     crowd.wake("other")

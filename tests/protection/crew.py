@@ -18,7 +18,7 @@ import anyio.lowlevel
 import httpx
 from loopback import Caller
 
-from resilient_client import Policy
+from resilient_client import Policy, _httpx
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -279,7 +279,7 @@ def guard_of(client: Any, url: str = BASE) -> Any:
     """Find what protects a client's calls to this URL."""
     real = client.real if isinstance(client, Caller) else client
     core = real._transport.core
-    return core.guards.of(core.rules, httpx.URL(url))
+    return core.guards.of(core.rules, *_httpx.origin_of(httpx.URL(url)))
 
 
 def left_in(guard: Any) -> dict[str, int]:
