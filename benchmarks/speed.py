@@ -40,7 +40,7 @@ STARTS = 15  # processes of each kind
 def timed(key: str) -> dict[str, Any]:
     """Time one row."""
     row = TIMED[key]
-    return figures(taken(row), throughput=row.throughput)
+    return figures(taken(row), base=row.base, throughput=row.throughput)
 
 
 def instructions() -> dict[str, dict[str, float]]:

@@ -126,10 +126,7 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one branch for each step that there
                 _queue(step, clock)
                 told = Told(clock.monotonic())
             elif isinstance(step, Race):
-                from ._race import race  # noqa: PLC0415 - only who hedges pays for it
-
-                sign = partial(_sign, sign_in=transport.handle_request, clock=clock)
-                told = race(step, transport._engine.handle_request, sign, clock)  # noqa: SLF001 - our own
+                told = _raced(step, transport, clock)
                 held = told.response
             else:
                 told = _sign(step, transport.handle_request, clock)
@@ -152,6 +149,13 @@ def close(response: httpx.Response) -> None:
         response.stream.close()  # type: ignore[union-attr]  # sync by its transport
 
 
+def _raced(step: Race, transport: ResilientTransport, clock: Clock) -> Told:
+    from ._race import race  # noqa: PLC0415 - only who hedges pays for it
+
+    sign = partial(_sign, sign_in=transport.handle_request, clock=clock)
+    return race(step, transport._engine.handle_request, sign, clock)  # noqa: SLF001 - our own
+
+
 def _ask(step: Ask, clock: Clock) -> Told:
     try:
         return Told(clock.monotonic(), answer=step.question())
@@ -171,6 +175,10 @@ def _read(step: Read, clock: Clock) -> Told:
     if longer_than(response, step.limit):
         return Told(clock.monotonic(), response, None, Body(None, "long"), clock.time())
     stream: Any = response.stream
+    if type(stream) is httpx.ByteStream:  # in memory: it cannot break off, nor be waited for
+        content = b"".join(stream)
+        if len(content) <= step.limit:
+            return Told(clock.monotonic(), response, None, Body(content, "whole"), clock.time())
     until = step.until if step.until is not None else clock.monotonic() + step.patience
     chunks: list[bytes] = []
     size = 0
@@ -260,10 +268,7 @@ async def adrive(  # noqa: C901, PLR0912, PLR0915 - one branch for each step tha
                 await _aqueue(step, clock)
                 told = Told(clock.monotonic())
             elif isinstance(step, Race):
-                from ._race import arace  # noqa: PLC0415 - only who hedges pays for it
-
-                sign = partial(_asign, sign_in=transport.handle_async_request, clock=clock)
-                told = await arace(step, transport._engine.handle_async_request, sign, clock)  # noqa: SLF001 - our own
+                told = await _araced(step, transport, clock)
                 held = told.response
             else:
                 told = await _asign(step, transport.handle_async_request, clock)
@@ -287,6 +292,13 @@ async def aclose(response: httpx.Response) -> None:
     # A cancelled task must still give its connection back.
     with anyio.CancelScope(shield=True), suppress(Exception):
         await response.stream.aclose()  # type: ignore[union-attr]  # async by its transport
+
+
+async def _araced(step: Race, transport: AsyncResilientTransport, clock: Clock) -> Told:
+    from ._race import arace  # noqa: PLC0415 - only who hedges pays for it
+
+    sign = partial(_asign, sign_in=transport.handle_async_request, clock=clock)
+    return await arace(step, transport._engine.handle_async_request, sign, clock)  # noqa: SLF001 - our own
 
 
 async def _aask(step: Ask, clock: Clock) -> Told:
@@ -313,6 +325,10 @@ async def _aread(step: Read, clock: Clock) -> Told:
     if longer_than(response, step.limit):
         return Told(clock.monotonic(), response, None, Body(None, "long"), clock.time())
     stream: Any = response.stream
+    if type(stream) is httpx.ByteStream:  # in memory: it cannot break off, nor be waited for
+        content = b"".join(stream)
+        if len(content) <= step.limit:
+            return Told(clock.monotonic(), response, None, Body(content, "whole"), clock.time())
     until = step.until if step.until is not None else clock.monotonic() + step.patience
     chunks: list[bytes] = []
     size = 0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import tenacity
 
+from ._flow import plain
 from ._flow.attempt import Call, deadline_seconds
 from ._flow.decide import Again, Settle, decide
 from ._flow.rulebook import SAFE_METHODS
@@ -152,13 +153,13 @@ class Case:
             return Way(retry, retry)
         words = next(one.retry for one in self._policy.rules if one.name == rule.name)
         if words is not None and words.stop is not None and not _foreseen(words.stop):
-            retry = dataclasses.replace(retry, stop=tenacity.stop_never)
+            retry = dataclasses.replace(retry, stop=plain.stop(None, None))
         if words is None or not callable(words.wait) or type(words.wait) in _FORESEEN_WAITS:
             return Way(retry, retry)
         longest = self._rules.longest_wait
         return Way(
-            dataclasses.replace(retry, wait=tenacity.wait_none()),
-            dataclasses.replace(retry, wait=tenacity.wait_fixed(longest)),
+            dataclasses.replace(retry, wait=plain.chain([0.0])),
+            dataclasses.replace(retry, wait=plain.chain([longest])),
         )
 
     def ways(self, rule: Rule | None) -> list[Way]:
@@ -193,7 +194,7 @@ class Case:
                 endless = True
                 break
         if endless:  # what was not looked at may wait for longer yet
-            wait = tenacity.wait_fixed(self._rules.longest_wait)
+            wait = plain.chain([self._rules.longest_wait])
             sleeps.append(self._longest(rule, [dataclasses.replace(way.most, wait=wait) for way in ways], 0))
         slept = min(
             math.inf if endless else sum(sleeps),

@@ -263,11 +263,11 @@ class _Turn:
 class _Body:
     """A response's body; closing it gives the connection back."""
 
-    __slots__ = ("_connection", "_origin", "_pool", "_stream")
+    __slots__ = ("_connection", "_origin", "_owner", "_stream")
 
     def __init__(self, stream: Any, pool: TaskPool, connection: Connection, origin: Origin) -> None:
         self._stream: Any = stream
-        self._pool = pool
+        self._owner = pool
         self._connection: Connection | None = connection
         self._origin = origin
 
@@ -288,4 +288,4 @@ class _Body:
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
         finally:
-            await self._pool._give_back(connection, self._origin)  # noqa: SLF001 - its own
+            await self._owner._give_back(connection, self._origin)  # noqa: SLF001 - its own

@@ -136,9 +136,8 @@ async def _first_of(loop: asyncio.BaseEventLoop, addresses: list[Address]) -> _S
 
 async def _connected(loop: asyncio.BaseEventLoop, to: Address) -> _Stream:
     family, address = to
-    own = socket.socket(
-        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
-    )  # asyncio sets TCP_NODELAY on what says that it is TCP
+    # asyncio sets TCP_NODELAY where the socket says that it is TCP.
+    own = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     stream = _Stream(loop)
     try:
         own.setblocking(False)  # noqa: FBT003 - its only parameter
@@ -153,7 +152,7 @@ async def _connected(loop: asyncio.BaseEventLoop, to: Address) -> _Stream:
 class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
     """One connection: to asyncio the protocol that is told of the data, to httpcore the stream that they are read from."""
 
-    _transport: asyncio.Transport
+    _below: asyncio.Transport
 
     def __init__(self, loop: asyncio.BaseEventLoop) -> None:
         self._loop = loop
@@ -170,16 +169,16 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
     # ------------------------------------------------------------------------------------- what asyncio tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self._below = cast("asyncio.Transport", transport)
         self._half = transport.get_extra_info("sslcontext") is None
         # A write ends when the system has all of it. asyncio's TLS is full at its limit, its TCP above it.
-        self._transport.set_write_buffer_limits(0 if self._half else 1)
+        self._below.set_write_buffer_limits(0 if self._half else 1)
 
     def data_received(self, data: bytes) -> None:
         self._held += data
         if len(self._held) >= _FULL and not self._holding:
             self._holding = True
-            self._transport.pause_reading()
+            self._below.pause_reading()
         _wake(self._reader)
 
     def eof_received(self) -> bool:
@@ -211,7 +210,7 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         del self._held[:max_bytes]
         if self._holding and len(self._held) <= _FULL // 2:
             self._holding = False
-            self._transport.resume_reading()
+            self._below.resume_reading()
         if not data and (self._closed or self._error is not None):
             raise httpcore.ReadError(self._error or "") from self._error
         return data
@@ -219,14 +218,14 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if not buffer:
             return
-        if self._transport.is_closing():
+        if self._below.is_closing():
             raise httpcore.WriteError(self._error or "") from self._error
-        self._transport.write(buffer)
+        self._below.write(buffer)
         if self._blocked:
             self._writer = self._loop.create_future()
             if not await self._woken(self._writer, timeout):
                 raise httpcore.WriteTimeout
-            if self._transport.is_closing():
+            if self._below.is_closing():
                 raise httpcore.WriteError(self._error or "") from self._error
 
     async def _woken(self, waiter: asyncio.Future[bool], timeout: float | None) -> bool:
@@ -240,10 +239,10 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
     async def aclose(self) -> None:
         self._closed = True
         if _loop() is self._loop:
-            self._transport.abort()
+            self._below.abort()
             await asyncio.sleep(0)  # in which asyncio closes the socket
         elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._transport.abort)
+            self._loop.call_soon_threadsafe(self._below.abort)
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
@@ -253,7 +252,7 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         try:
             async with limit:
                 transport = await self._loop.start_tls(
-                    self._transport,
+                    self._below,
                     stream,
                     ssl_context,
                     server_hostname=server_hostname,
@@ -273,16 +272,16 @@ class _Stream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         if info == "socket":
             return self._socket
         if info == "client_addr":
-            return self._transport.get_extra_info("sockname")[:2]
+            return self._below.get_extra_info("sockname")[:2]
         if info == "server_addr":
-            return self._transport.get_extra_info("peername")[:2]
+            return self._below.get_extra_info("peername")[:2]
         if info == "ssl_object":
-            return self._transport.get_extra_info("ssl_object")
+            return self._below.get_extra_info("ssl_object")
         return None
 
     @property
     def _socket(self) -> socket.socket:
-        own: socket.socket = self._transport.get_extra_info("socket")
+        own: socket.socket = self._below.get_extra_info("socket")
         return own
 
 

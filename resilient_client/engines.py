@@ -29,7 +29,8 @@ __all__ = ["aiohttp_session"]
 
 _HEAD_LIMIT = 100 * 1024  # bytes of one header; httpx takes as many for all of them
 _PIECE = 64 * 1024  # bytes; a body that is no longer is taken over by the kernel at once
-_GRACE = 0.01  # seconds in which an engine's own timeouts, which know what was waited for, may come first
+_MARGIN = 0.1  # seconds before a deadline at which connecting ends, so that it is known that nothing was sent
+_ROUNDED = 5.0  # seconds; aiohttp rounds what is longer up to a whole second
 
 # The path and the query that httpx asks for, as it wrote them.
 _TARGET: ContextVar[str | None] = ContextVar("target", default=None)
@@ -50,7 +51,6 @@ def aiohttp_session(**options: Any) -> ClientSession:
     ours: dict[str, Any] = {
         "cookie_jar": DummyCookieJar(),
         "skip_auto_headers": ("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-        "max_line_size": _HEAD_LIMIT,
         "max_field_size": _HEAD_LIMIT,
     }
     middlewares = (_once, *options.pop("middlewares", ()))
@@ -64,7 +64,7 @@ def keeping(
     if not any(kind.__module__.startswith("httpx_aiohttp.") for kind in type(transport).__mro__):
         return transport, _Keeping(transport)
     aiohttps: Any = transport
-    if aiohttps.client is None and aiohttps.get_client.__module__.startswith("httpx_aiohttp."):
+    if aiohttps.client is None:
         aiohttps.client = partial(_session_of, aiohttps)
     engine = _Aiohttp(aiohttps)
     return engine, engine
@@ -97,7 +97,7 @@ def _left() -> float | None:
         return None
     until, clock = bound
     left = max(until - clock.monotonic(), Shrinking.LEAST)
-    return None if left >= Shrinking.MOST else left + _GRACE
+    return None if left >= Shrinking.MOST else left
 
 
 class _Bounded(httpx.AsyncByteStream):
@@ -182,7 +182,7 @@ def _fitted(request: httpx.Request, to_proxy: httpx.Headers) -> httpx.Request:
     timeouts = extensions.get("timeout")
     is_told = bool(to_proxy) and url.scheme == "http"
     if isinstance(timeouts, Shrinking):
-        extensions = {**extensions, "timeout": {**timeouts, "read": timeouts.given.get("read")}}
+        extensions = {**extensions, "timeout": _of_a_deadline(timeouts)}
     elif stream is request.stream and not is_chunked and not url.userinfo and not is_told:
         return request
     if is_told:
@@ -195,6 +195,17 @@ def _fitted(request: httpx.Request, to_proxy: httpx.Headers) -> httpx.Request:
         fitted.read()
         fitted.headers.pop("transfer-encoding", None)
     return fitted
+
+
+def _of_a_deadline(timeouts: Shrinking) -> dict[str, float | None]:
+    """Give the timeouts that aiohttp is to keep where the deadline is kept from outside: connecting ends a moment before it does."""
+    given, left = dict(timeouts.given), _left()
+    if left is not None:
+        left -= min(_MARGIN if left <= _ROUNDED else _MARGIN + 1, left / 5)
+        for name in ("connect", "pool"):
+            own = given.get(name)
+            given[name] = left if own is None else min(own, left)
+    return given
 
 
 async def _cut(content: bytes) -> AsyncIterator[bytes]:

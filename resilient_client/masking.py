@@ -11,6 +11,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -75,16 +76,24 @@ _NOT_SECRET = frozenset(
     {"idempotency-key", "idempotency_key", "www-authenticate", "proxy-authenticate", "x-api-version"}
 )
 _LARGEST_BODY = 65_536  # bytes of a request's body that are searched for secrets
+_A_NAME = 64  # characters: the answers for longer names are not kept
 _SHORTEST = 6  # characters: what is shorter is no secret worth the name, and would blot out common words
 
 
 def is_secret(name: str) -> bool:
     """Tell whether a header's (or a body field's) value is one that logs must not show."""
+    return _is_secret_short(name) if len(name) <= _A_NAME else _is_secret(name)
+
+
+def _is_secret(name: str) -> bool:
     if name.casefold() in _NOT_SECRET:
         return False
     return _SECRET_PARTS.search(name) is not None or not _SECRET_WORDS.isdisjoint(
         word.casefold() for word in _WORDS.findall(name)
     )
+
+
+_is_secret_short = lru_cache(1024)(_is_secret)
 
 
 def masked_headers(headers: httpx.Headers, known: Collection[str] = ()) -> list[tuple[str, str]]:
@@ -126,8 +135,10 @@ def secrets_of(request: httpx.Request, body: bytes | None) -> frozenset[str]:
         if is_secret(name):
             found.update(_credentials(value))
     url = request.url
-    found.update((url.username, url.password))
-    found.update(value for name, value in url.params.multi_items() if is_secret(name))
+    if url.userinfo:
+        found.update((url.username, url.password))
+    if url.query:
+        found.update(value for name, value in url.params.multi_items() if is_secret(name))
     if body and len(body) <= _LARGEST_BODY:
         found.update(_in_body(body))
     return frozenset(value for value in found if len(value) >= _SHORTEST)
@@ -205,6 +216,8 @@ def values_without(value: Any, known: Collection[str], depth: int = 0) -> Any:
 
 def mask(verdict: Verdict, known: Collection[str]) -> Verdict:
     """Take the known secrets, and what looks like one by its name, out of what the server said."""
+    if not known and verdict.details is None:
+        return verdict
     code = without(verdict.code, known) if isinstance(verdict.code, str) else verdict.code
     clean = replace(
         verdict,

@@ -126,7 +126,7 @@ class Record:
     started: float  # monotonic seconds
     ended: float
     sent: float | None = None  # when the attempt that succeeded went out; None where it was the first
-    tried: Sequence[Tried] = ()  # a list from the first failure on
+    tried: Sequence[Tried] = ()  # the failures so far, and what they led to
     reason: Reason = "success"
     status = 0
     maybe_applied = False

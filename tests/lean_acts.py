@@ -347,6 +347,22 @@ class NoCookies(httpx.Cookies):
         """Give none."""
 
 
+class OwnCookies(httpx.Cookies):
+    """A user's own kind of cookies, which tells of every response that it is shown."""
+
+    side: Side
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Take a response's cookies."""
+        self.side.note("own cookies are shown", told(self.side, response.request))
+        super().extract_cookies(response)
+
+
+def _own_cookies(side: Side) -> None:
+    side.client._cookies = OwnCookies()
+    side.client._cookies.side = side
+
+
 def _watch_cookies(side: Side) -> None:
     cookies = side.client.cookies
     extract = cookies.extract_cookies
@@ -400,6 +416,7 @@ CHANGES: dict[str, Callable[[Side], Any]] = {
     "cookies watched": _do(lambda side: setattr(side.client, "cookies", watched_jar(side))),
     "cookies watched below": _do(lambda side: setattr(side.client.cookies, "jar", watched_jar(side))),
     "cookies shown": _do(_watch_cookies),
+    "cookies of an own kind": _own_cookies,
     "cookies none at all": _do(lambda side: setattr(side.client, "_cookies", NoCookies())),
     "timeout": _set(timeout=7),
     "timeout real": _set(timeout=7.0),

@@ -212,6 +212,7 @@ def test_what_a_server_says(run: Run | None, reply: str) -> None:
         ("auth", "digest"),
         ("event_hooks", "one_of_each"),
         ("cookies", "watched"),
+        ("cookies", "old"),
         ("default_encoding", "guess"),
     ],
 )

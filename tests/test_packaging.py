@@ -265,7 +265,7 @@ def test_testing_loads_no_test_framework(tmp_path: Path) -> None:
 
 
 def test_a_client_needs_no_extra(tmp_path: Path) -> None:
-    """A call that is retried loads pydantic and tenacity, and nothing of the extras."""
+    """A call that is retried loads pydantic, for the test's own errors, and nothing of the extras."""
     code = f"""{_WITHOUT_CLICK}
 import httpx
 from resilient_client import ResilientClient
@@ -275,7 +275,7 @@ with ResilientClient("zerotrace", transport=httpx.MockTransport(lambda _: next(r
     assert client.get("https://api.example/").is_success
 """
 
-    assert loaded_by(code, tmp_path) == ["pydantic", "tenacity"]
+    assert loaded_by(code, tmp_path) == ["pydantic"]
 
 
 def test_the_command_says_what_it_lacks(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from resilient_client import _drive, _httpx, _network, _token, transport
+from resilient_client import _drive, _httpx, _network, _token, client, transport
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -20,6 +20,7 @@ _ALIKE = {
     "_asign": "_sign",
     "_aask": "_ask",
     "_aqueue": "_queue",
+    "_araced": "_raced",
     "arace": "race",
     "aclose": "close",
     "aread": "read",
@@ -80,6 +81,7 @@ def _plain(module: ModuleType, name: str) -> str:
     [
         (_drive, "_aread", "_read"),
         (_drive, "_asign", "_sign"),
+        (_drive, "_araced", "_raced"),
         (_token, "async_auth_flow", "sync_auth_flow"),
         (transport, "handle_async_request", "handle_request"),
     ],

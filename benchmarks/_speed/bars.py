@@ -48,7 +48,7 @@ def _sniffing(row: str) -> Callable[[dict[str, Any]], float]:
 
 
 def _added(row: str) -> Callable[[dict[str, Any]], float]:
-    return lambda facts: facts["timed"][row][ALONE]["added"] / facts["timed"]["get"][BASE]["seconds"]
+    return lambda facts: facts["timed"][row][ALONE]["added"] / facts["timed"]["added"][BASE]["seconds"]
 
 
 def _instructions(row: str) -> Callable[[dict[str, Any]], float]:
@@ -63,10 +63,10 @@ BARS = (
     Bar(
         f"the transport adds, sync, of the time of httpx's `Client.get` (1.5 µs of {GET:.0f})",
         1.5 / GET,
-        _added("get"),
+        _added("added"),
         shown="{:.3f}",
     ),
-    Bar(f"the same, async (2 µs of {GET:.0f})", 2 / GET, _added("aget"), shown="{:.3f}"),
+    Bar(f"the same, async (2 µs of {GET:.0f})", 2 / GET, _added("aadded"), shown="{:.3f}"),
     Bar("instructions that the transport adds, sync", 12_000, _instructions("get"), shown="{:,.0f}"),
     Bar("instructions that the transport adds, async", 12_000, _instructions("aget"), shown="{:,.0f}"),
     Bar("`ResilientClient.get` in memory, time in ratio to httpx", 0.60, _ratio("get", OURS)),

@@ -6,14 +6,14 @@ calls alone, without the start of Python.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .turns import FOLDER, environment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,7 +23,6 @@ __all__ = ["VALGRIND", "afunction_calls", "function_calls", "instructions"]
 VALGRIND = shutil.which("valgrind")
 CALLS = 400
 LONGEST = 300.0  # seconds for one process
-FOLDER = Path(__file__).parents[1]
 
 
 class _Counter:
@@ -77,7 +76,7 @@ def _run(row: str, name: str, calls: int) -> int:
                 *(sys.executable, "-m", "_speed.worker", row, "--calls", name, str(calls)),
             ],
             cwd=FOLDER,
-            env={**os.environ, "PYTHONHASHSEED": "0"},
+            env={**environment(), "PYTHONHASHSEED": "0"},
             capture_output=True,
             text=True,
             check=True,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LIBRARIES", "Library", "Wishes"]
+__all__ = ["LIBRARIES", "Library", "Transport", "Wishes"]
 
 ATTEMPTS = 5
 RETRIES = ATTEMPTS - 1
@@ -32,6 +32,13 @@ class Wishes:
     def transport(self, http: Any) -> dict[str, Any]:
         """Say in a library's own words what to send through: httpx's, or httpx2's."""
         return {} if self.wire is None else {"transport": self.wire(http, self.tasks)}
+
+    def handler(self, transport: Any) -> Callable[[Any], Any]:
+        """Give what a client sends a request with."""
+        handler: Callable[[Any], Any] = (
+            transport.handle_async_request if self.tasks else transport.handle_request
+        )
+        return handler
 
 
 class Library:
@@ -68,6 +75,18 @@ class Library:
         return get
 
 
+class Transport(Library):
+    """A library that is a transport, in a client of httpx's."""
+
+    def transport(self, wishes: Wishes) -> Any:
+        """Make the transport."""
+        raise NotImplementedError
+
+    def client(self, wishes: Wishes) -> Any:
+        """Put the transport into httpx's client."""
+        return _httpx(wishes, transport=self.transport(wishes))
+
+
 def _httpx(wishes: Wishes, **options: Any) -> Any:
     import httpx
 
@@ -87,6 +106,21 @@ class Httpx(Library):
         import httpx
 
         return _httpx(wishes, **wishes.transport(httpx))
+
+
+class Wire(Transport):
+    """Nothing but what the others send through, in memory."""
+
+    name = "the transport in memory"
+    needs = ("httpx",)
+    setup = "httpx.Client(transport=…)"
+    retries = False
+
+    def transport(self, wishes: Wishes) -> Any:
+        """Make the wire."""
+        import httpx
+
+        return wishes.transport(httpx)["transport"]
 
 
 class Ours(Library):
@@ -126,20 +160,21 @@ class Ours(Library):
         return {"policy": policy, "budget": BudgetConfig(capacity=10**9, min_blind=10**9)}
 
 
-class OurTransport(Ours):
+class OurTransport(Transport):
     """The transport of this library in httpx's own client."""
 
     name = "ResilientTransport"
+    needs = ("resilient-client",)
     setup = "httpx.Client(transport=ResilientTransport())"
 
-    def client(self, wishes: Wishes) -> Any:
-        """Put the transport into httpx's client."""
+    def transport(self, wishes: Wishes) -> Any:
+        """Make the transport."""
         import httpx
 
         from resilient_client import AsyncResilientTransport, ResilientTransport
 
         kind: Any = AsyncResilientTransport if wishes.tasks else ResilientTransport
-        return _httpx(wishes, transport=kind(**self.options(wishes), **wishes.transport(httpx)))
+        return kind(**Ours.options(wishes), **wishes.transport(httpx))
 
 
 class OnAiohttp(Ours):
@@ -160,7 +195,7 @@ class OnAiohttp(Ours):
         return AsyncResilientClient(transport=AiohttpTransport(), **self.options(wishes))
 
 
-class HttpxAiohttp(Library):
+class HttpxAiohttp(Transport):
     """The engine alone, in httpx's own client."""
 
     name = "httpx-aiohttp"
@@ -170,11 +205,11 @@ class HttpxAiohttp(Library):
     memory = False
     retries = False
 
-    def client(self, wishes: Wishes) -> Any:
-        """Put the engine into httpx's client."""
+    def transport(self, _wishes: Wishes) -> Any:
+        """Make the engine."""
         from httpx_aiohttp import AiohttpTransport
 
-        return _httpx(wishes, transport=AiohttpTransport())
+        return AiohttpTransport()
 
 
 class Httpx2(Library):
@@ -192,33 +227,33 @@ class Httpx2(Library):
         return (httpx2.AsyncClient if wishes.tasks else httpx2.Client)(**wishes.transport(httpx2))
 
 
-class HttpxRetries(Library):
+class HttpxRetries(Transport):
     """A transport that retries."""
 
     name = "httpx-retries"
     needs = ("httpx-retries",)
     setup = "httpx.Client(transport=RetryTransport(retry=Retry(total=4, backoff_factor=0.5)))"
 
-    def client(self, wishes: Wishes) -> Any:
-        """Put its transport into httpx's client."""
+    def transport(self, wishes: Wishes) -> Any:
+        """Make its transport."""
         import httpx
         from httpx_retries import Retry, RetryTransport
 
         factor = 0.5 if wishes.wait is None else wishes.wait
         most = {"max_backoff_wait": wishes.wait, "backoff_jitter": 0} if wishes.wait else {}
         retry = Retry(total=RETRIES, backoff_factor=factor, **most)
-        return _httpx(wishes, transport=RetryTransport(retry=retry, **wishes.transport(httpx)))
+        return RetryTransport(retry=retry, **wishes.transport(httpx))
 
 
-class HttpxTenacity(Library):
+class HttpxTenacity(Transport):
     """Two transports, around tenacity."""
 
     name = "httpx-tenacity"
     needs = ("httpx-tenacity", "tenacity")
     setup = "httpx.Client(transport=TenaciousTransport.create(max_attempts=5))"
 
-    def client(self, wishes: Wishes) -> Any:
-        """Put its transport into httpx's client."""
+    def transport(self, wishes: Wishes) -> Any:
+        """Make its transport."""
         import httpx
         from httpx_tenacity import AsyncTenaciousTransport, TenaciousTransport
 
@@ -230,9 +265,7 @@ class HttpxTenacity(Library):
                 "min_wait_seconds": wishes.wait,
                 "max_wait_seconds": wishes.wait,
             }
-        return _httpx(
-            wishes, transport=kind.create(max_attempts=ATTEMPTS, **waits, **wishes.transport(httpx))
-        )
+        return kind.create(max_attempts=ATTEMPTS, **waits, **wishes.transport(httpx))
 
 
 class Stamina(Httpx):
@@ -341,6 +374,7 @@ LIBRARIES: dict[str, Library] = {
         Ours(),
         OurTransport(),
         OnAiohttp(),
+        Wire(),
         Httpx(),
         Httpx2(),
         HttpxRetries(),

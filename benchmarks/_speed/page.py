@@ -108,7 +108,7 @@ def _bars(facts: dict[str, Any]) -> list[str]:
 def _timed(row: Timed, facts: dict[str, Any]) -> list[str]:
     found = facts["timed"][row.key]
     counted = facts.get("instructions", {}).get(row.key, {})
-    heads = ["", "requests/s" if row.throughput else "µs a call", f"ratio to {BASE}", "its quartiles"]
+    heads = ["", "requests/s" if row.throughput else "µs a call", f"ratio to {row.base}", "its quartiles"]
     heads += [] if row.throughput else ["µs added"]
     heads += ["instructions", "added"] if counted else []
     rows = [heads, ["---", *["---:"] * (len(heads) - 1)]]

@@ -14,9 +14,10 @@ from .wires import DOWN, OK, prepared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BASE", "TIMED", "WITH_SNIFFIO", "Timed"]
+__all__ = ["ADDRESS", "BASE", "TIMED", "WIRE", "WITH_SNIFFIO", "Timed"]
 
 BASE = "httpx"
+WIRE = "the transport in memory"
 WITH_SNIFFIO = ", with sniffio"  # behind a name: where that package is installed
 ADDRESS = "https://api.example/v1/codes"  # in memory
 
@@ -54,6 +55,8 @@ class Timed:
     names: tuple[str, ...]  # of the libraries
     calls: int  # of each library in a round
     rounds: int
+    base: str = BASE  # that the others are compared with
+    handed: bool = False  # a transport is handed a request; no client is there
     tasks: bool = False
     wire: Callable[[Any, bool], Any] | None = None  # None: the server on this machine
     new_addresses: bool = False  # one for each call; else it is the same one
@@ -88,6 +91,31 @@ TIMED = {
             tasks=True,
             wire=prepared(OK),
             counted=True,
+        ),
+        Timed(
+            "added",
+            "added by a transport",
+            "The same transport in memory is handed a request, by itself and through the transports that stand in front of it. httpx stands for a whole `Client.get`.",
+            (WIRE, "ResilientTransport", "httpx-retries", "httpx-tenacity", "httpx"),
+            calls=200,
+            rounds=80,
+            base=WIRE,
+            handed=True,
+            counted=True,
+            wire=prepared(OK),
+        ),
+        Timed(
+            "aadded",
+            "added by a transport, async",
+            "The same with the async transports.",
+            (WIRE, "ResilientTransport", "httpx-retries", "httpx-tenacity", "httpx"),
+            calls=200,
+            rounds=80,
+            base=WIRE,
+            handed=True,
+            counted=True,
+            tasks=True,
+            wire=prepared(OK),
         ),
         Timed(
             "get_new",

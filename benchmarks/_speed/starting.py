@@ -11,6 +11,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from .turns import environment
+
 __all__ = ["CLIENTS", "IMPORTS", "Start", "foreign_modules", "started"]
 
 TIMED = """
@@ -100,6 +102,6 @@ def foreign_modules() -> int:
 
 def _printed(code: str) -> bytes:
     done = subprocess.run(  # noqa: S603 - the code above
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, timeout=LONGEST
+        [sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, check=True, timeout=LONGEST
     )
     return done.stdout

@@ -31,8 +31,15 @@ LONGEST = 600.0  # seconds for a process
 
 
 def environment() -> dict[str, str]:
-    """Give what a process is started with: no proxy may stand before the server on this machine."""
-    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    """Give what a process is started with.
+
+    No proxy may stand before the server on this machine; and byte code is kept, as that of what pip installs is.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and name != "PYTHONDONTWRITEBYTECODE"
+    }
 
 
 def child(module: str, *arguments: str) -> str:
@@ -106,20 +113,23 @@ def taken(row: Timed) -> dict[str, list[float]]:
     return took
 
 
-def figures(took: dict[str, list[float]], *, throughput: bool) -> dict[str, dict[str, float]]:
+def figures(
+    took: dict[str, list[float]], *, base: str = BASE, throughput: bool = False
+) -> dict[str, dict[str, float]]:
     """Make figures of what was taken: seconds, and the ratio to the base, each as the median between two quartiles.
 
     The ratio is that of the times, and where throughput counts that of the throughputs: what is better is above 1 there.
     """
-    base = took[BASE]
+    compared = took[base]
     found = {}
     for label, times in took.items():
         ratios = [
-            (there / here if throughput else here / there) for here, there in zip(times, base, strict=True)
+            (there / here if throughput else here / there)
+            for here, there in zip(times, compared, strict=True)
         ]
         low, middle, high = statistics.quantiles(times, n=4)
         ratio_low, ratio, ratio_high = statistics.quantiles(ratios, n=4)
-        added = statistics.median(here - there for here, there in zip(times, base, strict=True))
+        added = statistics.median(here - there for here, there in zip(times, compared, strict=True))
         found[label] = {
             "seconds": middle,
             "low": low,

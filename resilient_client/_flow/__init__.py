@@ -191,10 +191,13 @@ def _read(call: Call, told: Told, response: httpx.Response | None) -> Reading:
 
 
 def _masked(call: Call, reading: Reading) -> Reading:
-    known = secrets_of(call.request, call.host.body_of(call.request))
-    if known:
-        call.secrets |= known
-    return reading._replace(verdict=mask(reading.verdict, known))
+    if call.searched is not call.request:
+        known = secrets_of(call.request, call.host.body_of(call.request))
+        if known:
+            call.secrets |= known
+        call.searched = call.request
+    verdict = mask(reading.verdict, call.secrets)
+    return reading if verdict is reading.verdict else reading._replace(verdict=verdict)
 
 
 def _remember(call: Call, told: Told, reading: Reading, sent_at: float) -> Tried:
@@ -206,7 +209,7 @@ def _remember(call: Call, told: Told, reading: Reading, sent_at: float) -> Tried
         elapsed=max(0.0, told.at - sent_at),
         queued=call.waited,
     )
-    call.tried = [*call.tried, tried]
+    call.tried = (*call.tried, tried)
     if call.leaves_traces():
         verdict = reading.verdict
         if told.error is not None:

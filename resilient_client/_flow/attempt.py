@@ -108,6 +108,7 @@ class Call(Record):
     auth: Any = None  # the auth that is run again for each further attempt
     sign_first = False  # a redirect on the same origin: sign before the first send too
     stream: Any = None  # the body once more, for further attempts; None where it cannot be sent twice
+    searched: httpx.Request | None = None  # whose secrets are known
     cookies: tuple[bytes, ...] = ()  # the Set-Cookie lines of discarded responses
     body: bytes | None = None  # what the body becomes in the next attempt, where the policy changes it
     error: Exception | None = None  # what the call ended with, where it was no response
@@ -117,6 +118,7 @@ class Call(Record):
     watch: Callable[[Call, Tried | None, httpx.Response | None], None] | None = None  # told of every attempt
     guard: Any = None  # what protects it; None: nothing does
     entry: Any = None  # what its newest attempt holds of that
+    asleep = False  # it waits before a retry
     price = 0  # what the retry budget took for its newest retry
     reporter: Any = None  # what tells those who observe the call; None where nobody does
 
@@ -141,7 +143,7 @@ class Call(Record):
         reading = network_reading(self.rules, error, sent=True, worth_repeating=False)
         verdict = dataclasses.replace(reading.verdict, status=self.status)
         since = self.tried[-1].at + self.tried[-1].wait if self.tried else self.started
-        self.tried = [*self.tried, Tried(reading.rule, verdict, error, at=at, elapsed=max(0.0, at - since))]
+        self.tried = (*self.tried, Tried(reading.rule, verdict, error, at=at, elapsed=max(0.0, at - since)))
         self.reason, self.ended, self.wall = "not_retryable", at, wall
         self.maybe_applied = self.maybe_applied or self.leaves_traces()
 

@@ -1,12 +1,12 @@
-"""A policy's waits and stops in plain numbers, which compare and can be written down; tenacity's objects are made of them.
+"""A policy's own waits and stops: plain numbers, which compare and can be written down.
 
-Law of this file: tenacity is loaded by the first wait that is asked for, so that a program that never retries never loads it.
+They are tenacity's `wait_chain`, `wait_exponential`, `stop_after_attempt` and `stop_after_delay`, worked out without tenacity's state, and
+a test holds them to be equal. tenacity itself is asked for the waits and stops that a user brings, and loaded then.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -15,32 +15,29 @@ if TYPE_CHECKING:
 __all__ = ["Plain", "chain", "exponential", "stop"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Plain:
-    """One of tenacity's waits or stops: asked about a retry state, it answers as that one would."""
+    """A wait in seconds, or a stop, that goes by attempts and time alone."""
 
     kind: Literal["chain", "exponential", "stop"]
     numbers: tuple[Any, ...]  # what the function of that name takes, in its order
 
-    def __call__(self, state: Any) -> Any:
-        return self._made(state)
-
-    @cached_property
-    def _made(self) -> Any:
-        import tenacity  # noqa: PLC0415 - see the law of this file
-
+    def after(self, attempts: int, elapsed: float) -> Any:
+        """Answer after so many attempts, 1 or more, and so many seconds since the first was over."""
         if self.kind == "chain":
-            return tenacity.wait_chain(*map(tenacity.wait_fixed, self.numbers))
+            return self.numbers[min(attempts, len(self.numbers)) - 1]
         if self.kind == "exponential":
             first, factor, longest = self.numbers
-            return tenacity.wait_exponential(multiplier=first, exp_base=factor, max=longest)
-        attempts, delay = self.numbers
-        bounds: list[Any] = []
-        if attempts is not None:
-            bounds.append(tenacity.stop_after_attempt(attempts))
-        if delay is not None:
-            bounds.append(tenacity.stop_after_delay(delay))
-        return tenacity.stop_any(*bounds)
+            try:
+                return max(0, min(first * factor ** (attempts - 1), longest))
+            except OverflowError:
+                return longest
+        most, delay = self.numbers
+        return (most is not None and attempts >= most) or (delay is not None and elapsed >= delay)
+
+    def __call__(self, state: Any) -> Any:
+        """Answer as one of tenacity's objects, beside one that a user brings."""
+        return self.after(state.attempt_number, state.seconds_since_start)
 
 
 def chain(seconds: Iterable[float]) -> Plain:

@@ -51,22 +51,24 @@ def next_wait(  # noqa: C901, PLR0913 - the whole of what a wait depends on
     """Work out the wait after `tried`, the newest attempt that this rule judged, `earlier` being those before it in this call.
 
     `asked` is what the server asked for, `chance` a random number in [0, 1), `longest` the policy's longest single wait in
-    seconds, `until` the monotonic second of the deadline. tenacity's stop decides whether there is another attempt, and its
+    seconds, `until` the monotonic second of the deadline. The rule's stop decides whether there is another attempt, and its
     wait how long to wait where the server does not say.
     """
     now = tried.at
     first = earlier[0].at if earlier else now
-    state = _retry_state(retry, earlier, tried, first)
+    attempts, elapsed = len(earlier) + 1, now - first
+    state = _retry_state(earlier, tried, first) if retry.foreign else None
     try:
-        own = float(retry.wait(state))
+        own = float(retry.wait.after(attempts, elapsed) if state is None else retry.wait(state))
     except OverflowError:
         own = math.inf
     own = 0.0 if own < 0 else own
     base, spread = own, retry.spread
     if asked is not None:
         base, spread = max(own, asked) if retry.floor_only else asked, "add"
-    state.upcoming_sleep = base
-    if retry.stop(state):
+    if state is not None:
+        state.upcoming_sleep = base
+    if retry.stop.after(attempts, elapsed) if state is None else retry.stop(state):
         return Refused("attempts_exhausted")
     if not base <= longest:  # written so that NaN is too long
         return Refused("wait_too_long")
@@ -96,39 +98,25 @@ def _jittered(base: float, spread: str, chance: float, *, most: float, hinted: b
     return base
 
 
-def _retry_state(
-    retry: Retry, earlier: Sequence[Tried], tried: Tried, first: float
-) -> tenacity.RetryCallState:
-    state = _blank_state()
+_RETRYING: list[tenacity.Retrying] = []
+
+
+def _retry_state(earlier: Sequence[Tried], tried: Tried, first: float) -> tenacity.RetryCallState:
+    """Tell a user's wait or stop what tenacity would."""
+    import tenacity  # noqa: PLC0415 - loaded with the first policy that brings its own
+
+    # Waits and stops read a state that belongs to a loop of tenacity's; this one never runs.
+    if not _RETRYING:
+        _RETRYING.append(tenacity.Retrying())
+    state = tenacity.RetryCallState(_RETRYING[0], fn=None, args=(), kwargs={})
     state.start_time = first
     state.attempt_number = len(earlier) + 1
     state.outcome_timestamp = tried.at
     state.idle_for = sum(before.wait for before in earlier)
-    if retry.foreign:
-        import tenacity  # noqa: PLC0415 - loaded with the first rule that waits
-
-        outcome = tenacity.Future(state.attempt_number)
-        if tried.error is not None:
-            outcome.set_exception(tried.error)
-        else:
-            outcome.set_result(tried.verdict)
-        state.outcome = outcome
+    outcome = tenacity.Future(state.attempt_number)
+    if tried.error is not None:
+        outcome.set_exception(tried.error)
+    else:
+        outcome.set_result(tried.verdict)
+    state.outcome = outcome
     return state
-
-
-def _blank_state() -> tenacity.RetryCallState:
-    import tenacity  # noqa: PLC0415 - loaded with the first rule that waits
-
-    return tenacity.RetryCallState(_retrying(), fn=None, args=(), kwargs={})
-
-
-_RETRYING: list[tenacity.Retrying] = []
-
-
-def _retrying() -> tenacity.Retrying:
-    # tenacity's waits and stops read a state that belongs to a loop of theirs; this one never runs.
-    if not _RETRYING:
-        import tenacity  # noqa: PLC0415 - loaded with the first rule that waits
-
-        _RETRYING.append(tenacity.Retrying())
-    return _RETRYING[0]

@@ -33,6 +33,10 @@ import math
 import threading
 from dataclasses import dataclass
 from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from resilient_client._flow.attempt import Call
 
 __all__ = ["BudgetConfig", "Crowd", "RetryBudget"]
 
@@ -93,25 +97,29 @@ class Crowd:
     Every call says `crowd.began = crowd.begin()` and, in whatever way it ends, `crowd.ended = crowd.end()`.
     """
 
-    __slots__ = ("_asleep", "began", "begin", "end", "ended")
+    __slots__ = ("_sleep", "_slept", "_wake", "_woke", "began", "begin", "end", "ended")
 
     def __init__(self) -> None:
         self.begin, self.end = count(1).__next__, count(1).__next__
         self.began = self.ended = 0  # calls so far
-        self._asleep: set[object] = set()
+        self._sleep, self._wake = count(1).__next__, count(1).__next__
+        self._slept = self._woke = 0  # times
 
-    def sleep(self, call: object) -> None:
+    def sleep(self, call: Call) -> None:
         """Note that a call waits before a retry."""
-        self._asleep.add(call)
+        call.asleep = True
+        self._slept = self._sleep()
 
-    def wake(self, call: object) -> None:
-        """Note that it waits no longer."""
-        self._asleep.discard(call)
+    def wake(self, call: Call) -> None:
+        """Note that it waits no longer, if it did."""
+        if call.asleep:
+            call.asleep = False
+            self._woke = self._wake()
 
     @property
     def size(self) -> int:
         """Calls on their way."""
-        return max(0, self.began - self.ended - len(self._asleep))
+        return max(0, (self.began - self.ended) - (self._slept - self._woke))
 
 
 class RetryBudget:

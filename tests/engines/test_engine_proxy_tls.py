@@ -118,8 +118,9 @@ def test_a_proxys_own_headers_go_to_the_proxy(engine: Engine) -> None:
         with Loopback(page(503), page(200)) as proxy:
             given = httpx.Proxy(proxy.url, headers={"Proxy-Authorization": BASIC})
             async with engine.client(clock=VirtualClock(), proxy=given) as client:
-                await client.get(FAR)
+                await client.get(FAR, headers={"X-Mine": "1"})
             assert [exchange.headers["proxy-authorization"] for exchange in proxy.exchanges] == [BASIC] * 2
+            assert [exchange.headers["x-mine"] for exchange in proxy.exchanges] == ["1"] * 2
 
     within(5, scenario)
 

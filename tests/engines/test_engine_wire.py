@@ -140,6 +140,7 @@ def test_a_name_and_a_password_in_the_address_become_a_header(engine: Engine) ->
                 "Basic dXNlcjpzZWNyZXQtd29yZA=="
             ] * 2
             assert [exchange.target for exchange in server.exchanges] == ["/a"] * 2
+            assert not any("transfer-encoding" in exchange.headers for exchange in server.exchanges)
 
     asyncio.run(scenario())
 

@@ -7,6 +7,7 @@ import gc
 import select
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,12 @@ def test_a_request_goes_out_as_it_was_given(*, streamed: bool, tls: bool) -> Non
         assert [exchange.body == BIG for exchange in server.exchanges] == [True, True]
 
 
+def network_stream_of(client: httpx.AsyncClient) -> Any:
+    """Give the stream of a client's one connection, while it is in use."""
+    connection: Any = client._transport._pool.connections[0]  # type: ignore[attr-defined]  # httpx's transport has one
+    return connection._connection._network_stream
+
+
 def test_a_server_that_ends_its_half_is_still_written_to() -> None:
     """An early answer, and its end, do not cut off what is being sent."""
     received = []
@@ -103,12 +110,23 @@ def test_a_server_that_ends_its_half_is_still_written_to() -> None:
         peer.shutdown(socket.SHUT_WR)
         received.append(rest_of(peer))
 
-    async def scenario(client: httpx.AsyncClient) -> int:
-        return (await client.post(f"http://127.0.0.1:{port}", content=BIG)).status_code
+    async def scenario() -> None:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"some"
+            async with asyncio.timeout(5):
+                while not network_stream_of(client)._ended:  # noqa: ASYNC110 - the test looks into the network's hands
+                    await asyncio.sleep(0.001)
+            yield b"more"
 
-    with listening(talk, talk) as port:
-        assert alike(scenario) == 413
-    assert received == [len(BIG)] * 2
+        async with client_on(own=True) as client:
+            response = await client.post(
+                f"http://127.0.0.1:{port}", content=parts(), headers={"Content-Length": "8"}
+            )
+            assert response.status_code == 413
+
+    with listening(talk) as port:
+        asyncio.run(scenario())
+    assert received == [8]
 
 
 def test_what_was_said_before_a_reset_is_heard() -> None:
@@ -125,16 +143,12 @@ def test_what_was_said_before_a_reset_is_heard() -> None:
         async def parts() -> AsyncIterator[bytes]:
             yield b"some"
             async with asyncio.timeout(5):
-                while not stream()._held:  # noqa: ASYNC110 - the test looks into the network's hands
+                while not network_stream_of(client)._held:  # noqa: ASYNC110 - the test looks into the network's hands
                     await asyncio.sleep(0.001)
                 said.set()
-                while not stream()._ended:  # noqa: ASYNC110 - as above
+                while not network_stream_of(client)._ended:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.001)
             yield b"more"
-
-        def stream() -> Any:
-            connection: Any = client._transport._pool.connections[0]  # type: ignore[attr-defined]  # httpx's transport
-            return connection._connection._network_stream
 
         async with client_on(own=True) as client:
             response = await client.post(f"http://127.0.0.1:{port}", content=parts())
@@ -159,6 +173,8 @@ def test_a_port_on_which_nobody_listens() -> None:
 class Resolving(asyncio.SelectorEventLoop):
     """A loop whose resolver knows what a test tells it, and asks nobody; time runs a hundred times as fast."""
 
+    speed = 100
+
     def __init__(self, *ports: int) -> None:
         super().__init__()
         self._ports = ports
@@ -167,7 +183,7 @@ class Resolving(asyncio.SelectorEventLoop):
         self.tried: list[int] = []
 
     def time(self) -> float:
-        return super().time() * 100
+        return super().time() * self.speed
 
     async def getaddrinfo(self, host: bytes | str | None, *_: Any, **__: Any) -> Any:
         self.asked.append(host)
@@ -190,9 +206,12 @@ def test_a_name_that_has_no_address() -> None:
     )
 
 
-def resolved(url: str, *ports: int, silent: int = 0, connect: float | None = None) -> tuple[Resolving, Any]:
+def resolved(
+    url: str, *ports: int, silent: int = 0, connect: float | None = None, speed: int = 100
+) -> tuple[Resolving, Any]:
     """Get a page of a name that has these addresses, and give the loop and what came of it."""
     loop = Resolving(*ports)
+    loop.speed = speed
     loop.silent = {silent}
 
     async def scenario() -> Any:
@@ -212,6 +231,14 @@ def test_a_name_is_resolved_as_httpx_has_encoded_it() -> None:
     assert loop.asked == [b"xn--bcher-kva.test"]
 
 
+def test_no_name_is_resolved_in_the_way_of_the_loop() -> None:
+    """Not even one that is known at once: the loop's own resolver is asked, which blocks nobody."""
+    with Loopback(page(200, b"ok")) as server:
+        loop, said = resolved("http://localhost", server.port)
+    assert said == "ok"
+    assert loop.asked == [b"localhost"]
+
+
 def test_an_address_is_not_resolved() -> None:
     """Nobody is asked for what is known."""
     with Loopback(page(200, b"ok")) as server:
@@ -221,12 +248,15 @@ def test_an_address_is_not_resolved() -> None:
 
 
 def test_an_address_that_refuses_is_followed_by_the_next() -> None:
-    """At once."""
+    """At once: ten of them have no ten head starts."""
     closed = closed_port()
     with Loopback(page(200, b"ok")) as server:
-        loop, said = resolved("http://api.test", closed, server.port)
+        began = time.monotonic()
+        loop, said = resolved("http://api.test", *[closed] * 10, server.port, speed=1)
+        took = time.monotonic() - began
     assert said == "ok"
-    assert loop.tried == [closed, server.port]
+    assert loop.tried == [closed] * 10 + [server.port]
+    assert took < 2
 
 
 def test_an_address_that_says_nothing_has_a_head_start_only() -> None:
@@ -308,17 +338,20 @@ def test_two_that_answer_in_the_same_moment_are_one_too_many() -> None:
                 both.set()
             await both.wait()
 
+    def talk(peer: socket.socket) -> None:
+        ended.append(rest_of(peer))
+
     async def scenario() -> None:
         stream = await _first_of(loop, [(socket.AF_INET, ("127.0.0.1", port)) for port in loop._ports])
         await stream.aclose()
-        gc.collect()
 
-    with Loopback(page(200)) as one, Loopback(page(200)) as two:
-        loop = Both(one.port, two.port)
+    ended: list[int] = []
+    with listening(talk) as one, listening(talk) as two:
+        loop = Both(one, two)
         both = asyncio.Event()
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(scenario())
-    assert loop.tried == [one.port, two.port]
+    assert ended == [0, 0]
 
 
 def _hang_up(peer: socket.socket) -> None:
@@ -414,32 +447,103 @@ def test_a_server_that_does_not_read_is_not_written_to_for_ever() -> None:
         asyncio.run(play())
 
 
-def test_a_connection_that_breaks_while_it_is_written_to_is_a_write_error() -> None:
-    """To httpcore, which then looks for an answer; there is none, and that is what the caller hears."""
-    begun = threading.Event()
+def test_a_write_that_has_to_wait_goes_on_when_the_other_side_reads() -> None:
+    """More than the system holds, to a peer that takes its time."""
+    received: list[int] = []
+    blocked = threading.Event()
 
     def talk(peer: socket.socket) -> None:
-        head_of(peer)
-        begun.wait(5)
+        blocked.wait(5)
+        received.append(rest_of(peer))
+
+    async def scenario() -> None:
+        stream: Any = await LoopNetwork(httpcore.AnyIOBackend()).connect_tcp("127.0.0.1", port)
+        writing = asyncio.create_task(stream.write(BIG * 16, timeout=5))
+        await _until(lambda: stream._blocked)
+        blocked.set()
+        await writing
+        assert stream._below.get_write_buffer_size() == 0
+        await stream.aclose()
+
+    with listening(talk) as port:
+        asyncio.run(scenario())
+    assert received == [len(BIG) * 16]
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not is_so():  # noqa: ASYNC110 - it comes from outside
+            await asyncio.sleep(0.001)
+
+
+def test_a_write_ends_when_the_system_has_all_of_it() -> None:
+    """What the system does not take at once is waited for, however little it is."""
+    over = threading.Event()
+
+    def talk(_: socket.socket) -> None:
+        over.wait(5)
+
+    async def scenario() -> None:
+        stream: Any = await LoopNetwork(httpcore.AnyIOBackend()).connect_tcp("127.0.0.1", port)
+
+        async def fill() -> None:
+            while True:
+                await stream.write(BIG[:32_768], timeout=0.05)
+
+        with pytest.raises(httpcore.WriteTimeout):
+            await fill()
+        assert 0 < stream._below.get_write_buffer_size() <= 32_768
+        over.set()
+        await stream.aclose()
+
+    with listening(talk) as port:
+        asyncio.run(scenario())
+
+
+def test_a_connection_that_breaks_while_it_is_written_to_is_a_write_error() -> None:
+    """At once, though the write had all the time in the world; and so is the next one."""
+    blocked = threading.Event()
+
+    def talk(peer: socket.socket) -> None:
+        blocked.wait(5)
         slam(peer)
 
     async def scenario() -> None:
-        stream = await LoopNetwork(httpcore.AnyIOBackend()).connect_tcp("127.0.0.1", port)
-        await stream.write(b"POST / HTTP/1.1\r\n\r\n")
-        begun.set()
-
-        async def write_on() -> None:
-            while True:
-                await stream.write(BIG, timeout=5)
-
+        stream: Any = await LoopNetwork(httpcore.AnyIOBackend()).connect_tcp("127.0.0.1", port)
+        writing = asyncio.create_task(stream.write(BIG * 16))
+        await _until(lambda: stream._blocked)
+        blocked.set()
         with pytest.raises(httpcore.WriteError):
-            await write_on()
+            await asyncio.wait_for(writing, 5)
         with pytest.raises(httpcore.WriteError):
             await stream.write(b"more")
         await stream.aclose()
 
     with listening(talk) as port:
         asyncio.run(scenario())
+
+
+def test_a_timeout_that_is_not_needed_leaves_no_timer() -> None:
+    """A thousand reads a second would leave five thousand of them."""
+    timers: list[asyncio.TimerHandle] = []
+
+    class Watching(asyncio.SelectorEventLoop):
+        def call_later(self, delay: float, *rest: Any, **more: Any) -> asyncio.TimerHandle:
+            timers.append(super().call_later(delay, *rest, **more))
+            return timers[-1]
+
+    async def scenario() -> None:
+        stream = await LoopNetwork(httpcore.AnyIOBackend()).connect_tcp("127.0.0.1", port)
+        assert await stream.read(10, timeout=5) == b"hello"
+        await stream.aclose()
+
+    with (
+        listening(lambda peer: peer.sendall(b"hello")) as port,
+        asyncio.Runner(loop_factory=Watching) as runner,
+    ):
+        runner.run(scenario())
+    assert timers
+    assert all(timer.cancelled() for timer in timers)
 
 
 def test_what_is_closed_is_not_read_from_nor_written_to() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 from statistics import fmean
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -307,9 +308,12 @@ def test_a_crowd_is_who_has_begun_and_neither_ended_nor_sleeps() -> None:
     for _ in range(5):
         crowd.began = crowd.begin()
     crowd.ended = crowd.end()
-    crowd.sleep("one")
-    crowd.sleep("other")
-    crowd.wake("other")
+    one: Any = SimpleNamespace(asleep=False)
+    other: Any = SimpleNamespace(asleep=False)
+    crowd.sleep(one)
+    crowd.sleep(other)
+    for _ in range(2):  # whoever breaks a call off says so once more
+        crowd.wake(other)
 
     assert crowd.size == 3
 
