@@ -47,13 +47,7 @@ def instructions() -> dict[str, dict[str, float]]:
     """Count what can be counted, where valgrind is. Two at a time: what is counted is the same beside anything."""
     if counts.VALGRIND is None:
         return {}
-    asked = [
-        (row.key, name)
-        for row in TIMED.values()
-        if row.counted
-        for name in row.names
-        if LIBRARIES[name].installed
-    ]
+    asked = [(row.key, name) for row in TIMED.values() for name in row.counted if LIBRARIES[name].installed]
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda one: counts.instructions(*one), asked))
     return {

@@ -131,7 +131,7 @@ class Lean(theirs.BaseClient):
                 extensions=extensions,
             )
         key: Any = method, url
-        is_bare = headers is content is data is files is json is None
+        is_bare = headers is None and content is None and data is None and files is None and json is None
         base_url, given = self.base_url, self.headers.raw
         known = self._known.get(key)
         if known is None or known.base_url is not base_url:

@@ -8,6 +8,8 @@ Law of this file: errors are httpcore's, of the same kind and with the same word
 are empty.
 """
 
+# ruff: noqa: ASYNC109 - httpcore's own signatures
+
 from __future__ import annotations
 
 import asyncio

@@ -13,7 +13,7 @@ import httpx
 from ._core import observed_by
 from ._flow.attempt import deadline_seconds
 from ._guard.settings import UNPROTECTED, Protections
-from ._httpx import AsyncClientOptions, ClientOptions, wrap_transports
+from ._httpx import AsyncClientOptions, ClientOptions, quicken, wrap_transports
 from ._lean import UNSET, AsyncBound, AuthTypes, Bound, Lean, UseClientDefault
 from .errors import api_error
 from .loading import rulebook
@@ -171,8 +171,8 @@ class ResilientClient(Lean, httpx.Client):
             started = perf_counter()
             try:
                 response = transport.handle_request(request)
-            except httpx.RequestError as error:
-                error.request = request
+            except httpx.RequestError as failure:
+                failure.request = request
                 raise
             stream_of = response.stream
             if not isinstance(stream_of, httpx.SyncByteStream):
@@ -231,8 +231,11 @@ class AsyncResilientClient(Lean, httpx.AsyncClient):
                 self._beneath.append(transport._inner)  # noqa: SLF001 - our own
                 return transport
             self._beneath.append(transport)
-            is_own = isinstance(transport, httpx.AsyncHTTPTransport)
-            kind = _AsyncResilientHTTPTransport if is_own else AsyncResilientTransport
+            kind = AsyncResilientTransport
+            if isinstance(transport, httpx.AsyncHTTPTransport):
+                kind = _AsyncResilientHTTPTransport
+                if not any(transport is one for one in given):
+                    quicken(transport)
             resilient = kind(rules, transport, clock=clock, deadline=deadline, **protections)
             resilient.core.tell(heard, debug=debug, keep_cookies=jar)
             return resilient
@@ -240,6 +243,7 @@ class AsyncResilientClient(Lean, httpx.AsyncClient):
         rules: Any = rulebook(policy)
         deadline = deadline_seconds(deadline)
         protections, theirs = _sorted_out(options)
+        given = [theirs.get("transport"), *(theirs.get("mounts") or {}).values()]
         heard = observed_by(observers, tasks=True)
         self._raise_for_status = raise_for_status
         self._known = {}
@@ -263,8 +267,8 @@ class AsyncResilientClient(Lean, httpx.AsyncClient):
             started = perf_counter()
             try:
                 response = await transport.handle_async_request(request)
-            except httpx.RequestError as error:
-                error.request = request
+            except httpx.RequestError as failure:
+                failure.request = request
                 raise
             stream_of = response.stream
             if not isinstance(stream_of, httpx.AsyncByteStream):

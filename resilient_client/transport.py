@@ -14,7 +14,7 @@ import httpx
 from ._core import BYTES, Core, observed_by
 from ._drive import aclose, adrive, close, drive
 from ._flow.entry import abandon
-from ._httpx import AsyncWatched, Watched, bound_reads, engines_of
+from ._httpx import AsyncWatched, Watched, bound_reads, engines_of, quicken
 from .outcome import RECORD
 
 if TYPE_CHECKING:
@@ -189,7 +189,9 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
     ) -> None:
         self.core = Core(policy, clock=clock, deadline=deadline, protections=protections)
         self.core.tell(observed_by(observers, tasks=True))
-        self._inner: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport() if transport is None else transport
+        self._inner: httpx.AsyncBaseTransport = (
+            quicken(httpx.AsyncHTTPTransport()) if transport is None else transport
+        )
         self._quick, self._engine = engines_of(self._inner)  # what sends: as above
         bound_reads(self._inner)
 

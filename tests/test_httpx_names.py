@@ -6,8 +6,10 @@ import ast
 import inspect
 import io
 import re
+import sys
 from pathlib import Path
 
+import httpcore
 import httpx
 
 import resilient_client
@@ -35,6 +37,26 @@ def test_a_transport_has_a_pool_and_a_pool_a_network() -> None:
             network = transport._pool._network_backend
             assert type(network).__module__ == "resilient_client._network"
             assert not isinstance(vars(network)["_inner"], type(network))
+
+
+def test_a_pool_has_its_limits_and_tells_whether_it_speaks_http2() -> None:
+    """`_max_connections`, `_max_keepalive_connections` and `_http2`, which `quickened` reads; `create_connection` is public."""
+    limits = httpx.Limits(max_connections=7, max_keepalive_connections=3)
+    pool = httpx.AsyncHTTPTransport(limits=limits)._pool
+    assert (pool._max_connections, pool._max_keepalive_connections, pool._http2) == (7, 3, False)
+    assert httpx.AsyncHTTPTransport(http2=True)._pool._http2
+    unlimited = httpx.AsyncHTTPTransport(limits=httpx.Limits())._pool
+    assert unlimited._max_connections == unlimited._max_keepalive_connections == sys.maxsize
+    origin = httpcore.Origin(b"http", b"h", 80)
+    assert isinstance(pool.create_connection(origin), httpcore.AsyncHTTPConnection)
+
+
+def test_a_proxy_has_a_pool_of_another_kind() -> None:
+    """By which `quickened` knows it."""
+    assert type(httpx.AsyncHTTPTransport()._pool) is httpcore.AsyncConnectionPool
+    for proxy in ("http://127.0.0.1:9", "socks5://127.0.0.1:9"):
+        pool = httpx.AsyncHTTPTransport(proxy=proxy)._pool
+        assert type(pool) is not httpcore.AsyncConnectionPool
 
 
 def test_a_stream_of_a_file_keeps_the_file() -> None:

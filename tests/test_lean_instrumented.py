@@ -392,7 +392,7 @@ def real(side: Side, kind: Any) -> Any:
 
     def handle(self: Any, request: httpx.Request) -> httpx.Response:
         side.sent.append(request)
-        side.note(f"{type(self).__name__} of a {type(self._pool).__name__}", told(side, request))
+        side.note("a proxy" if "Proxy" in type(self._pool).__name__ else "no proxy", told(side, request))
         return side.reply(request)
 
     async def later(self: Any, request: httpx.Request) -> httpx.Response:

@@ -61,27 +61,29 @@ async def afunction_calls(call: Callable[[], Awaitable[Any]]) -> int:
 
 def instructions(row: str, name: str) -> float:
     """Count the instructions of one call of a row. Needs valgrind."""
-    once, twice = (_run(row, name, calls) for calls in (CALLS, 2 * CALLS))
+    _run([], row, name, 1)  # what is written once, byte code, is written
+    once, twice = (_collected(row, name, calls) for calls in (CALLS, 2 * CALLS))
     return (twice - once) / CALLS
 
 
-def _run(row: str, name: str, calls: int) -> int:
-    assert VALGRIND is not None  # noqa: S101 - asked for where there is one
+def _collected(row: str, name: str, calls: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(  # noqa: S603 - valgrind, and this package
-            [
-                VALGRIND,
-                "--tool=callgrind",
-                f"--callgrind-out-file={folder}/out",
-                *(sys.executable, "-m", "_speed.worker", row, "--calls", name, str(calls)),
-            ],
-            cwd=FOLDER,
-            env={**environment(), "PYTHONHASHSEED": "0"},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=LONGEST,
+        told = _run(
+            [str(VALGRIND), "--tool=callgrind", f"--callgrind-out-file={folder}/out"], row, name, calls
         )
-    collected = re.search(r"Collected : (\d+)", done.stderr)
-    assert collected is not None, done.stderr  # noqa: S101 - valgrind always says so
+    collected = re.search(r"Collected : (\d+)", told)
+    assert collected is not None, told  # noqa: S101 - valgrind always says so
     return int(collected[1])
+
+
+def _run(under: list[str], row: str, name: str, calls: int) -> str:
+    done = subprocess.run(  # noqa: S603 - this package, and valgrind
+        [*under, sys.executable, "-m", "_speed.worker", row, "--calls", name, str(calls)],
+        cwd=FOLDER,
+        env={**environment(), "PYTHONHASHSEED": "0"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=LONGEST,
+    )
+    return done.stderr

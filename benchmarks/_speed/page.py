@@ -121,15 +121,15 @@ def _timed(row: Timed, facts: dict[str, Any]) -> list[str]:
             f"{one['ratio_low']:.2f} to {one['ratio_high']:.2f}",
         ]
         cells += [] if row.throughput else [f"{one['added'] * 1e6:+.1f}"]
-        cells += _instructions(counted, label) if counted else []
+        cells += _instructions(counted, label, row.base) if counted else []
         rows.append(cells)
     return _drawn(rows)
 
 
-def _instructions(counted: dict[str, float], label: str) -> list[str]:
+def _instructions(counted: dict[str, float], label: str, base: str) -> list[str]:
     if label not in counted:
         return ["", ""]
-    return [f"{counted[label]:,.0f}", f"{counted[label] - counted[BASE]:+,.0f}"]
+    return [f"{counted[label]:,.0f}", f"{counted[label] - counted[base]:+,.0f}"]
 
 
 def _connections(facts: dict[str, Any]) -> list[str]:
