@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 from lean import Wire, told, told_value, tried
-from lean_menu import HOOKS, METHODS, OPTIONS, URLS, hook, watched_jar, word
+from lean_menu import METHODS, OPTIONS, URLS, word
+from lean_own import HOOKS, hook, watched_jar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -9,8 +9,6 @@ from __future__ import annotations
 import copy
 import functools
 import http
-import http.cookiejar
-import inspect
 import io
 import ssl
 import types
@@ -19,10 +17,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from lean import Wire, told
+from lean import Wire
+from lean_own import (
+    AUTHS,
+    HOOKS,
+    AsyncPieces,
+    Liar,
+    OneWay,
+    Pieces,
+    Text,
+    Unhashable,
+    guess,
+    in_parts,
+    old_jar,
+    watched_jar,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterator
+    from collections.abc import Callable
 
     from lean import Side
 
@@ -30,15 +42,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLIENT",
-    "HOOKS",
     "METHODS",
     "OPTIONS",
     "URLS",
     "Drawn",
     "Made",
-    "hook",
     "shared_ssl",
-    "watched_jar",
     "word",
 ]
 
@@ -81,33 +90,6 @@ def just(**values: Any) -> Menu:
 
 
 # ------------------------------------------------------------------------------------------------ where, and by which verb
-
-
-class Text(str):
-    """A string of a user's own type, as Django's SafeString is."""
-
-    __slots__ = ()
-
-
-class Liar(str):
-    """A string that equals every other, and hashes like every other."""
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    def __hash__(self) -> int:
-        return 1
-
-
-class Unhashable(str):
-    """A string that cannot be the key of a dict."""
-
-    __slots__ = ()
-
-    def __hash__(self) -> int:
-        raise TypeError("unhashable")
 
 
 URLS = just(
@@ -235,28 +217,6 @@ def _cookies(*cookies: tuple[str, str, str, str]) -> httpx.Cookies:
     return jar
 
 
-class WatchedJar(http.cookiejar.CookieJar):
-    """A jar that tells of every response that it is shown."""
-
-    side: Side
-
-    def extract_cookies(self, response: Any, request: Any) -> None:
-        """Take a response's cookies."""
-        self.side.note("jar is shown", request.full_url)
-        super().extract_cookies(response, request)
-
-
-def watched_jar(side: Side) -> WatchedJar:
-    """Make one."""
-    jar = WatchedJar()
-    jar.side = side
-    return jar
-
-
-def _old_jar(_: Side) -> http.cookiejar.CookieJar:
-    return http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(rfc2965=True))
-
-
 _TIMEOUT = just(
     null=None, five=5, real=2.5, true=True, own_one=1, zero=0, pair=(1.0, 2.0, 3.0, 4.0), short_pair=(1.0, None),
     own=httpx.Timeout(3.0, connect=1.0), own_none=httpx.Timeout(None), default=httpx.USE_CLIENT_DEFAULT, text="soon",
@@ -285,35 +245,15 @@ _DATA = just(
 )  # fmt: skip
 
 
-class _Pieces:
-    """An iterable of bytes that can be had again."""
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from (b"ab", b"c")
-
-
-class _AsyncPieces:
-    """The same for tasks."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in (b"ab", b"c"):
-            yield piece
-
-
-async def _later() -> AsyncIterator[bytes]:
-    for piece in (b"ab", b"c"):
-        yield piece
-
-
 _CONTENT = just(
     null=None, text="text é", octets=b"\x00bytes", empty=b"", empty_text="", bad_dict={"a": 1}, bad_number=5, list=[b"a", b"b"],
     bad_array=bytearray(b"abc"), view=b"abc"[0:2],
 )  # fmt: skip
 _CONTENT["iterator"] = lambda _: iter([b"ab", b"c"])
 _CONTENT["generator"] = lambda _: (piece for piece in (b"ab", b"c"))
-_CONTENT["pieces"] = lambda _: _Pieces()
-_CONTENT["async_pieces"] = lambda _: _AsyncPieces()
-_CONTENT["async_generator"] = lambda _: _later()
+_CONTENT["pieces"] = lambda _: Pieces()
+_CONTENT["async_pieces"] = lambda _: AsyncPieces()
+_CONTENT["async_generator"] = lambda _: in_parts()
 _CONTENT["file"] = lambda _: io.BytesIO(b"file")
 _CONTENT["read_file"] = lambda _: _at(io.BytesIO(b"a file"), 2)
 _CONTENT["stream"] = lambda _: httpx.ByteStream(b"stream")
@@ -329,151 +269,7 @@ _FILES = just(null=None, none_at_all={}, octets={"f": b"abc"}, text={"f": "abc"}
 _FILES["file"] = lambda _: {"f": io.BytesIO(b"abc")}
 _FILES["named"] = lambda _: {"f": ("n.txt", io.BytesIO(b"abc"), "text/plain")}
 _FILES["pairs"] = lambda _: [("f", ("é.txt", b"1")), ("f", (None, b"2"))]
-_FILES["one_way"] = lambda _: {"f": ("n.txt", _OneWay())}
-
-
-class _OneWay(io.BytesIO):
-    def __init__(self) -> None:
-        super().__init__(b"one way")
-
-    def seekable(self) -> bool:
-        return False
-
-
-# ------------------------------------------------------------------------------------------------------ auths and hooks
-
-
-class Stamp(httpx.Auth):
-    """An auth of one's own, which reads the body and sends twice."""
-
-    requires_request_body = True
-    requires_response_body = True
-
-    def __init__(self, side: Side) -> None:
-        self._side = side
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Sign by the body, and once more by the answer."""
-        request.headers["X-Stamp"] = str(len(request.content))
-        response = yield request
-        self._side.note("auth is told", told(self._side, response))
-        request.headers["X-Stamp"] = str(len(response.content))
-        yield request
-
-
-class Raising(httpx.Auth):
-    """An auth that cannot."""
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Fail."""
-        raise LookupError("no key")
-        yield request
-
-
-class Elsewhere(httpx.Auth):
-    """An auth that sends another request first."""
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Fetch, then send."""
-        yield httpx.Request("POST", "https://login.test/token")
-        yield request
-
-
-class Plain(httpx.Auth):
-    """An auth that adds nothing."""
-
-
-def _signs(side: Side) -> Callable[[httpx.Request], httpx.Request]:
-    def sign(request: httpx.Request) -> httpx.Request:
-        side.note("signs", told(side, request))
-        request.headers["X-Signed"] = "yes"
-        return request
-
-    return sign
-
-
-_AUTH: Menu = {
-    **just(
-        null=None,
-        pair=("user", "pass"),
-        octets=(b"user", b"pass"),
-        default=httpx.USE_CLIENT_DEFAULT,
-        bad_number=5,
-        bad_text="x",
-    ),
-    **just(bad_short=("user",), another_default=type(httpx.USE_CLIENT_DEFAULT)()),
-    "function": _signs,
-    "basic": lambda _: httpx.BasicAuth("user", "pass"),
-    "digest": lambda _: httpx.DigestAuth("user", "pass"),
-    "stamp": Stamp,
-    "raising": lambda _: Raising(),
-    "elsewhere": lambda _: Elsewhere(),
-    "plain": lambda _: Plain(),
-    "bare": lambda _: httpx.Auth(),
-}
-
-
-def hook(side: Side, name: str, work: Callable[[Any], Any] = lambda _: None) -> Callable[[Any], Any]:
-    """Make a hook that tells that it is called, and does its work."""
-
-    def hook(what: Any) -> None:
-        side.note(f"hook {name}", told(side, what))
-        work(what)
-
-    async def later(what: Any) -> None:
-        side.note(f"hook {name}", told(side, what))
-        result = work(what)
-        if inspect.isawaitable(result):
-            await result
-
-    return later if side.tasks else hook
-
-
-def _meddle(request: httpx.Request) -> None:
-    request.headers["X-Hook"] = "was here"
-    request.headers["User-Agent"] = "hook/1"
-    request.extensions["timeout"]["read"] = 0.25
-    request.extensions["hooked"] = True
-
-
-def _move(request: httpx.Request) -> None:
-    request.url = request.url.copy_with(path="/moved")
-    request.method = "PUT"
-
-
-def _spoil(response: httpx.Response) -> None:
-    response.headers["X-Hook"] = "was here"
-    response.status_code = 299
-    response.extensions["hooked"] = True
-
-
-HOOKS: Menu = {
-    "none": lambda _: None,
-    "empty": lambda _: {"request": [], "response": []},
-    "one_of_each": lambda side: {"request": [hook(side, "request")], "response": [hook(side, "response")]},
-    "in_order": lambda side: {"request": [hook(side, "first"), hook(side, "second")]},
-    "meddle": lambda side: {"request": [hook(side, "meddle", _meddle)]},
-    "move": lambda side: {"request": [hook(side, "move", _move)]},
-    "spoil": lambda side: {"response": [hook(side, "spoil", _spoil)]},
-    "raise": lambda side: {"response": [hook(side, "raise", lambda response: response.raise_for_status())]},
-    "refuse": lambda side: {"request": [hook(side, "refuse", lambda _: {}["refused"])]},
-    "read": lambda side: {
-        "response": [hook(side, "read", lambda one: one.aread() if side.tasks else one.read())]
-    },
-    "change_client": lambda side: {
-        "request": [hook(side, "change", lambda _: side.client.headers.update({"X-Late": "1"}))],
-        "response": [hook(side, "keep", lambda _: side.client.cookies.set("late", "1"))],
-    },
-}
-
-
-def _encoding(side: Side, name: str, found: str) -> Callable[[bytes], str]:
-    def guess(content: bytes) -> str:
-        side.note("guesses", content)
-        return found
-
-    side.names[id(guess)] = name
-    return guess
+_FILES["one_way"] = lambda _: {"f": ("n.txt", OneWay())}
 
 
 # -------------------------------------------------------------------------------------------------- what a client is made with
@@ -492,11 +288,24 @@ _BASE = just(
     default_port="https://api.test:443/v1", bad_octets=b"https://api.test",
 )  # fmt: skip
 
+_AUTH: Menu = {
+    **just(
+        null=None,
+        pair=("user", "pass"),
+        octets=(b"user", b"pass"),
+        default=httpx.USE_CLIENT_DEFAULT,
+        bad_number=5,
+        bad_text="x",
+    ),
+    **just(bad_short=("user",), another_default=type(httpx.USE_CLIENT_DEFAULT)()),
+    **AUTHS,
+}
+
 CLIENT: dict[str, Menu] = {
     "base_url": _BASE,
     "headers": _HEADERS,
     "params": _PARAMS,
-    "cookies": {**_COOKIES, "watched": watched_jar, "old": _old_jar},
+    "cookies": {**_COOKIES, "watched": watched_jar, "old": old_jar},
     "auth": {name: make for name, make in _AUTH.items() if "default" not in name},
     "timeout": {name: make for name, make in _TIMEOUT.items() if "default" not in name},
     "follow_redirects": just(true=True, false=False),
@@ -504,8 +313,8 @@ CLIENT: dict[str, Menu] = {
     "event_hooks": HOOKS,
     "default_encoding": {
         **just(latin="iso-8859-1", unknown="no-such-code"),
-        "guess": lambda side: _encoding(side, "guess", "utf-16-le"),
-        "bad_guess": lambda side: _encoding(side, "bad_guess", "no-such-code"),
+        "guess": lambda side: guess(side, "guess", "utf-16-le"),
+        "bad_guess": lambda side: guess(side, "bad_guess", "no-such-code"),
     },
     "trust_env": just(true=True, false=False),
     "mounts": {

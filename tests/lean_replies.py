@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 from lean import Interruption
+from lean_own import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -46,11 +47,6 @@ class Parts(httpx.SyncByteStream, httpx.AsyncByteStream):
     async def aclose(self) -> None:
         """Be closed."""
         self._side.open_bodies.discard(self)
-
-
-async def _in_parts() -> AsyncIterator[bytes]:
-    for part in (b"a", b"b"):
-        yield part
 
 
 class Answer(httpx.Response):
@@ -112,7 +108,7 @@ REPLIES: dict[str, Reply] = {
     "ok_in_memory": _page(200, b"ok"),
     "ok_stream_in_memory": lambda _side, _request: httpx.Response(200, stream=httpx.ByteStream(b"ok")),
     "ok_iterator": lambda side, _request: httpx.Response(
-        200, content=_in_parts() if side.tasks else iter([b"a", b"b"])
+        200, content=in_parts() if side.tasks else iter([b"a", b"b"])
     ),
     "created": lambda _side, _request: httpx.Response(201, json={"id": 1}),
     "no_content": _page(204),

@@ -7,11 +7,9 @@ httpx's class or on one client, before the client is made or afterwards, and tak
 from __future__ import annotations
 
 import asyncio
-import inspect
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import httpx
 import pytest
@@ -19,6 +17,7 @@ import respx
 from lean import Call, Change, Side, Story, Wire, told
 from lean_menu import shared_ssl
 from lean_run import compare
+from lean_watch import BASE, CALLS, ON_THE_WAY, REPLIES, has, httpx_class, looking, put
 
 from resilient_client import AsyncResilientClient, ResilientClient
 
@@ -27,22 +26,6 @@ if TYPE_CHECKING:
 
     from lean_run import Run
     from pytest_httpx import HTTPXMock
-
-BASE = httpx.Client.__mro__[1]  # httpx's name for what its two clients share is private
-
-ON_THE_WAY = [
-    "request", "build_request", "send", "_send_handling_auth", "_send_handling_redirects", "_send_single_request", "_transport_for_url",
-    "_merge_url", "_merge_headers", "_merge_cookies", "_merge_queryparams", "_build_request_auth", "_set_timeout",
-    "_build_redirect_request", "get", "post", "stream", "close", "aclose",
-]  # fmt: skip
-
-CALLS = (
-    Call("relative"),
-    Call("relative", "post", options={"json": "object", "params": "plain"}),
-    Call("plain", "stream", then="read"),
-    Call("plain", "send"),
-)
-REPLIES = ("ok", "moved", "created", "not_found")  # no cookie: with one in the jar, little is passed by
 
 
 @pytest.fixture(params=["thread", "task"])
@@ -56,39 +39,6 @@ def loop() -> Iterator[asyncio.Runner]:
     """Keep one event loop for all stories."""
     with asyncio.Runner() as runner:
         yield runner
-
-
-def looking(side: Side, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make what tells of each call of a method, and calls it."""
-    signature = inspect.signature(getattr(httpx_class(side), name))
-
-    def look(*args: Any, **kwargs: Any) -> Any:
-        without_self = args[1:] if args and isinstance(args[0], BASE) else args
-        given = signature.bind(None, *without_self, **kwargs).arguments
-        for parameter in signature.parameters.values():  # ours may say what httpx's leaves unsaid
-            if parameter.name == "self" or given.get(parameter.name, ...) is parameter.default:
-                given.pop(parameter.name, None)
-        side.note(f"{name} is called", {key: told(side, one) for key, one in given.items()})
-        result = method(*args, **kwargs)
-        side.note(f"{name} gives", told(side, result))
-        return result
-
-    return look
-
-
-def put(side: Side, owner: Any, name: str, value: Any) -> None:
-    """Put something in the place of an attribute, until the story is over."""
-    side.undo.enter_context(mock.patch.object(owner, name, value))
-
-
-def httpx_class(side: Side) -> Any:
-    """Give the class of httpx's that both clients come from."""
-    return httpx.AsyncClient if side.tasks else httpx.Client
-
-
-def has(side: Side, name: str) -> bool:
-    """Tell whether a client of that kind has such a method."""
-    return hasattr(httpx_class(side), name)
 
 
 # Where a patch is put: given the side, and its client where it has been made.
@@ -430,90 +380,6 @@ def test_proxies_of_the_environment_are_used_as_httpx_uses_them(
     compare(Story(calls, {"trust_env": trusted}, REPLIES, kind=real), run)
 
 
-# ---------------------------------------------------------------------------------------------------------- subclasses
-
-
-@pytest.mark.parametrize("name", ON_THE_WAY)
-def test_a_method_of_a_subclass_is_run(run: Run | None, name: str) -> None:
-    """It looks, and calls what it overrides."""
-
-    def sub(side: Side, kind: Any) -> Any:
-        names = {name: looking(side, name, getattr(kind, name))} if has(side, name) else {}
-        return type("Sub", (kind,), names)
-
-    compare(Story((*CALLS, *CALLS), {"base_url": "path"}, REPLIES, kind=sub), run)
-
-
-@pytest.mark.parametrize("name", ON_THE_WAY)
-def test_a_method_of_a_mixin_is_run_and_one_that_comes_late(run: Run | None, name: str) -> None:
-    """A class before ours in the order of resolution, which has the method only when the client is in use."""
-
-    def sub(side: Side, kind: Any) -> Any:
-        return type("Sub", (type("Mixin", (), {}), kind), {})
-
-    def change(side: Side) -> None:
-        if has(side, name):
-            mixin = type(side.client).__mro__[1]
-            setattr(mixin, name, looking(side, name, getattr(httpx_class(side), name)))
-
-    compare(Story((*CALLS, Change(change), *CALLS), {"base_url": "path"}, REPLIES, kind=sub), run)
-
-
-OTHERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "base_url": (lambda value: value.copy_with(host="property.test"), lambda _: httpx.URL("")),
-    "headers": (lambda value: httpx.Headers([*value.raw, (b"X-Property", b"1")]), lambda _: httpx.Headers()),
-    "cookies": (lambda _: httpx.Cookies({"property": "1"}), lambda _: httpx.Cookies()),
-    "params": (lambda value: value.add("property", "1"), lambda _: httpx.QueryParams()),
-    "timeout": (lambda _: httpx.Timeout(0.5), lambda _: httpx.Timeout(None)),
-    "auth": (lambda _: httpx.BasicAuth("property", "1"), lambda _: None),
-    "event_hooks": (lambda value: value, lambda _: {"request": [], "response": []}),
-    "trust_env": (lambda value: not value, lambda _: False),
-    "is_closed": (lambda value: not value, lambda _: False),
-}
-
-
-@pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("which", [0, 1])
-@pytest.mark.parametrize("early", [True, False])
-def test_a_property_of_a_subclass_counts_as_much_as_it_does_for_httpx(
-    run: Run | None, name: str, which: int, *, early: bool
-) -> None:
-    """It gives another value than what the client keeps, or hides that; httpx asks it, or not, and so do we."""
-    other = OTHERS[name][which]
-
-    def seen(kind: Any) -> Any:
-        own = getattr(kind, name)
-        return property(lambda self: other(own.fget(self)), own.fset)
-
-    def sub(side: Side, kind: Any) -> Any:
-        return type("Sub", (kind,), {name: seen(kind)} if early else {})
-
-    def change(side: Side) -> None:
-        if not early:
-            setattr(type(side.client), name, seen(type(side.client)))
-
-    for client in (
-        {},
-        {"auth": "pair", "params": "plain"},
-        {"event_hooks": "one_of_each", "cookies": "plain"},
-    ):
-        steps = (*CALLS, Change(change), *CALLS, Change("close"), Call())
-        compare(Story(steps, {"base_url": "path"} | client, REPLIES, kind=sub), run)
-
-
-def test_a_subclass_whose_auth_or_hooks_are_found_elsewhere(run: Run | None) -> None:
-    """`__getattribute__` is asked for all that httpx asks of it."""
-
-    def sub(side: Side, kind: Any) -> Any:
-        def get(self: Any, name: str) -> Any:
-            value = object.__getattribute__(self, name)
-            return httpx.BasicAuth("found", "elsewhere") if name == "_auth" else value
-
-        return type("Sub", (kind,), {"__getattribute__": get})
-
-    compare(Story(CALLS, {"base_url": "path"}, REPLIES, kind=sub), run)
-
-
 # -------------------------------------------------------------------------------------------------- mocks for users' tests
 
 
@@ -558,21 +424,3 @@ def test_pytest_httpx_is_asked(httpx_mock: HTTPXMock) -> None:
 
     asyncio.run(task())
     assert len(httpx_mock.get_requests()) == 2
-
-
-# ------------------------------------------------------------------------------------------------------------ signatures
-
-
-@pytest.mark.parametrize(
-    "name", ["request", "build_request", "stream", "get", "options", "head", "post", "put", "patch", "delete"]
-)
-def test_the_signatures_are_httpx_own(name: str) -> None:
-    """Names, order, kinds and defaults: what an editor shows, and what may be passed by position."""
-    for ours, theirs in ((ResilientClient, httpx.Client), (AsyncResilientClient, httpx.AsyncClient)):
-        mine, own = (inspect.signature(getattr(kind, name)) for kind in (ours, theirs))
-        assert [(one.name, one.kind, one.default) for one in mine.parameters.values()] == [
-            (one.name, one.kind, one.default) for one in own.parameters.values()
-        ]
-        assert inspect.iscoroutinefunction(getattr(ours, name)) == inspect.iscoroutinefunction(
-            getattr(theirs, name)
-        )

@@ -198,4 +198,6 @@ def test_the_prose_has_no_figures(speed: Any) -> None:
     before, _, rest = speed.page.PAGE.read_text(encoding="utf-8").partition(begin)
     prose = before + rest.partition(end)[2]
 
-    assert re.findall(r"\d+(?:\.\d+)? ?(?:s|ms|µs|%|\N{MULTIPLICATION SIGN}|times|bytes|KiB)(?!\w)", prose) == []
+    assert (
+        re.findall(r"\d+(?:\.\d+)? ?(?:s|ms|µs|%|\N{MULTIPLICATION SIGN}|times|bytes|KiB)(?!\w)", prose) == []
+    )

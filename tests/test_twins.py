@@ -35,6 +35,7 @@ _ALIKE = {
     "handle_async_request": "handle_request",
     "_await": "_wait",
     "AsyncKept": "Kept",
+    "AsyncBound": "Bound",
     "AsyncResilientTransport": "ResilientTransport",
     "AsyncHTTPTransport": "HTTPTransport",
     "AsyncBaseTransport": "BaseTransport",
@@ -65,7 +66,7 @@ class _Synced(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-def _plain(module: ModuleType, name: str) -> str:
+def _plain(module: ModuleType | type, name: str) -> str:
     tree = ast.parse(inspect.getsource(module))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
@@ -94,6 +95,12 @@ def test_a_task_and_a_thread_run_the_same_code(module: ModuleType, task: str, th
 def test_the_two_drivers_are_alike() -> None:
     """Line by line; how a task closes under a shield is told elsewhere."""
     assert _plain(_drive, "adrive") == _plain(_drive, "drive")
+
+
+def test_the_two_clients_send_alike() -> None:
+    """The short way is the same, and so is the way round it."""
+    task, thread = client.AsyncResilientClient, client.ResilientClient
+    assert _plain(task, "send") == _plain(thread, "send")
 
 
 def test_the_two_transports_have_the_same_methods() -> None:
