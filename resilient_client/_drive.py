@@ -172,13 +172,13 @@ def _queue(step: Queue, clock: Clock) -> None:
 
 def _read(step: Read, clock: Clock) -> Told:
     response = step.response
-    if longer_than(response, step.limit):
-        return Told(clock.monotonic(), response, None, Body(None, "long"), clock.time())
     stream: Any = response.stream
     if type(stream) is httpx.ByteStream:  # in memory: it cannot break off, nor be waited for
         content = b"".join(stream)
         if len(content) <= step.limit:
             return Told(clock.monotonic(), response, None, Body(content, "whole"), clock.time())
+    if longer_than(response, step.limit):
+        return Told(clock.monotonic(), response, None, Body(None, "long"), clock.time())
     until = step.until if step.until is not None else clock.monotonic() + step.patience
     chunks: list[bytes] = []
     size = 0
@@ -322,13 +322,13 @@ async def _aqueue(step: Queue, clock: Clock) -> None:
 
 async def _aread(step: Read, clock: Clock) -> Told:
     response = step.response
-    if longer_than(response, step.limit):
-        return Told(clock.monotonic(), response, None, Body(None, "long"), clock.time())
     stream: Any = response.stream
     if type(stream) is httpx.ByteStream:  # in memory: it cannot break off, nor be waited for
         content = b"".join(stream)
         if len(content) <= step.limit:
             return Told(clock.monotonic(), response, None, Body(content, "whole"), clock.time())
+    if longer_than(response, step.limit):
+        return Told(clock.monotonic(), response, None, Body(None, "long"), clock.time())
     until = step.until if step.until is not None else clock.monotonic() + step.patience
     chunks: list[bytes] = []
     size = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time as _time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
@@ -38,9 +39,21 @@ class SystemClock:
 
     def asleep(self, seconds: float, /) -> Coroutine[Any, Any, None]:
         """Wait in a task, under asyncio or trio."""
+        # What is given back is the library's own sleep: ten thousand calls may be asleep, and each frame between is held by each of them.
+        if _in_asyncio():
+            return sys.modules["asyncio"].sleep(seconds)  # type: ignore[no-any-return]  # a coroutine
         import anyio  # noqa: PLC0415 - only a call that really waits pays for it
 
-        return anyio.sleep(seconds)  # anyio's own: a frame less for each call that is asleep
+        return anyio.sleep(seconds)
+
+
+def _in_asyncio() -> bool:
+    """Tell whether a task of asyncio's is running: trio may run on asyncio's loop as a guest, but then not in a task."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio is not None and asyncio.current_task() is not None
+    except RuntimeError:  # no loop runs here
+        return False
 
 
 SYSTEM: Clock = SystemClock()

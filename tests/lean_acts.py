@@ -348,20 +348,15 @@ class NoCookies(httpx.Cookies):
         """Give none."""
 
 
-class OwnCookies(httpx.Cookies):
-    """A user's own kind of cookies, which tells of every response that it is shown."""
-
-    side: Side
-
-    def extract_cookies(self, response: httpx.Response) -> None:
-        """Take a response's cookies."""
-        self.side.note("own cookies are shown", told(self.side, response.request))
-        super().extract_cookies(response)
-
-
 def _own_cookies(side: Side) -> None:
+    class OwnCookies(httpx.Cookies):
+        """A user's own kind of cookies, which tells of every response that it is shown."""
+
+        def extract_cookies(self, response: httpx.Response) -> None:
+            side.note("own cookies are shown", told(side, response.request))
+            super().extract_cookies(response)
+
     side.client._cookies = OwnCookies()
-    side.client._cookies.side = side
 
 
 def _watch_cookies(side: Side) -> None:

@@ -96,7 +96,7 @@ def _told_client(client: Any) -> Any:
         "cookies": tried(lambda: told_jar(client.cookies)),
         "headers": client.headers.raw,
         "base_url": told_url(client.base_url),
-        "params": str(client.params),
+        "params": tried(lambda: str(client.params)),
         "timeout": told_value(client.timeout.as_dict()),
         "state": client._state.name,
         "closed": client.is_closed,

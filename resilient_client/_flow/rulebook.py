@@ -41,7 +41,17 @@ class Pointer:
 
     def find(self, document: Any) -> Iterator[Any]:
         """Yield what the pointer leads to, nothing where it leads nowhere."""
-        return _walk(document, self.parts)
+        node = document
+        for part in self.parts:  # most lead through objects, and to one value
+            if not isinstance(node, dict):
+                return _walk(document, self.parts) if isinstance(node, list) else _NOTHING
+            if part not in node:
+                return _NOTHING
+            node = node[part]
+        return iter((node,))
+
+
+_NOTHING: Iterator[Any] = iter(())  # it is at its end, and stays there
 
 
 def _walk(node: Any, parts: tuple[str, ...]) -> Iterator[Any]:
