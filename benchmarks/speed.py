@@ -1,6 +1,6 @@
 """Measure what this library costs and saves, beside its peers: speed.json, docs/speed.md, docs/speed.svg.
 
-    python benchmarks/speed.py               all that is installed; some twenty minutes
+    python benchmarks/speed.py               all that is installed; some ten minutes
     python benchmarks/speed.py ROW ...       these rows anew; what was measured of the others stays
     python benchmarks/speed.py --quick       the gate: counts and ratios alone, in seconds; status 1 names what does not hold
 

@@ -266,7 +266,10 @@ class Side:
 
     async def close(self, response: httpx.Response) -> None:
         """Close a response."""
-        await self.finish(response.aclose() if self.tasks else response.close())
+        if self.tasks:
+            await response.aclose()
+        else:
+            response.close()
 
     def reply(self, request: httpx.Request) -> httpx.Response:
         """Answer as the story says."""

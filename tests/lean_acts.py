@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -140,8 +141,8 @@ async def _written(side: Side, call: Call) -> Any:
     """Write into a request before it is sent, as far as its headers take it."""
     request = _built(side, call)
     for name, value in {"X-Written": "é", "User-Agent": "written/1", "Accept": "☃"}.items():
-        side.note("writes", tried(lambda name=name, value=value: request.headers.update({name: value})))
-        side.note("sets", tried(lambda name=name, value=value: request.headers.__setitem__(name, value)))
+        side.note("writes", tried(partial(request.headers.update, {name: value})))
+        side.note("sets", tried(partial(request.headers.__setitem__, name, value)))
     request.extensions["written"] = 1
     response = await side.finish(side.client.send(request, **_options(side, call, *_SENDING)))
     response.request.headers["X-Afterwards"] = "1"
@@ -457,4 +458,4 @@ def _bearer(request: httpx.Request) -> httpx.Request:
 
 
 def _pattern(text: str) -> Any:
-    return httpx._utils.URLPattern(text)  # type: ignore[attr-defined]  # no public name
+    return httpx._utils.URLPattern(text)  # no public name

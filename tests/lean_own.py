@@ -201,6 +201,9 @@ def _move(request: httpx.Request) -> None:
     request.method = "PUT"
 
 
+_REFUSING: dict[str, str] = {}  # it has nothing, and raises KeyError
+
+
 def _spoil(response: httpx.Response) -> None:
     response.headers["X-Hook"] = "was here"
     response.status_code = 299
@@ -216,7 +219,7 @@ HOOKS: dict[str, Callable[[Side], Any]] = {
     "move": lambda side: {"request": [hook(side, "move", _move)]},
     "spoil": lambda side: {"response": [hook(side, "spoil", _spoil)]},
     "raise": lambda side: {"response": [hook(side, "raise", lambda response: response.raise_for_status())]},
-    "refuse": lambda side: {"request": [hook(side, "refuse", lambda _: {}["refused"])]},
+    "refuse": lambda side: {"request": [hook(side, "refuse", lambda _: _REFUSING["refused"])]},
     "read": lambda side: {
         "response": [hook(side, "read", lambda one: one.aread() if side.tasks else one.read())]
     },

@@ -171,10 +171,10 @@ GATES = (
     Gate(
         "get_calls",
         "function calls of ResilientClient.get in memory, in ratio to httpx",
-        0.60,
+        0.30,
         partial(_calls_ratio, "get"),
     ),
-    Gate("aget_calls", "the same, async", 0.60, partial(_calls_ratio, "aget")),
+    Gate("aget_calls", "the same, async", 0.30, partial(_calls_ratio, "aget")),
     Gate(
         "get_new_calls",
         "the same, sync, with an address of its own for each call",
@@ -185,10 +185,10 @@ GATES = (
     Gate(
         "get_time",
         "time of ResilientClient.get in memory, in ratio to httpx (bar: 0.60)",
-        0.75,
+        0.45,
         partial(_ratio, "get"),
     ),
-    Gate("aget_time", "the same, async", 0.75, partial(_ratio, "aget")),
+    Gate("aget_time", "the same, async", 0.45, partial(_ratio, "aget")),
     Gate("added_calls", "function calls that the transport adds", 12, partial(_calls_added, "get")),
     Gate("aadded_calls", "the same, async", 12, partial(_calls_added, "aget")),
     Gate(
@@ -200,10 +200,10 @@ GATES = (
     Gate(
         "failing_calls",
         "function calls of a call that is answered 503 three times, then 200, in ratio to four of httpx",
-        0.9,
+        0.75,
         partial(_calls_failing, "failing"),
     ),
-    Gate("afailing_calls", "the same, async", 0.9, partial(_calls_failing, "afailing")),
+    Gate("afailing_calls", "the same, async", 0.75, partial(_calls_failing, "afailing")),
     Gate(
         "failing_connections",
         "connections of a call that is answered 503 three times, then 200",
@@ -228,7 +228,7 @@ GATES = (
     Gate(
         "aloopback_time",
         "the same, async, one at a time (bar: 1.3)",
-        1.1,
+        1.3,
         partial(_throughput, "aloopback"),
         at_least=True,
     ),
@@ -237,7 +237,7 @@ GATES = (
     Gate(
         "engine_alone_time",
         "the same, in ratio to httpx-aiohttp alone (bar: 0.95)",
-        0.8,
+        0.9,
         _beside_the_engine,
         at_least=True,
     ),
@@ -250,7 +250,7 @@ GATES = (
     Gate(
         "start_time",
         "processor time of the import and the first client, in ratio to a first httpx.Client()",
-        3.5,
+        2.8,
         _start,
     ),
     Gate("rules_calls", "function calls to classify by 10,000 rules, in ratio to 10", 1.2, _rules),

@@ -106,24 +106,24 @@ def _bars(facts: dict[str, Any]) -> list[str]:
 
 
 def _timed(row: Timed, facts: dict[str, Any]) -> list[str]:
-    found = facts["timed"][row.key]
     counted = facts.get("instructions", {}).get(row.key, {})
-    heads = ["", "requests/s" if row.throughput else "µs a call", f"ratio to {row.base}", "its quartiles"]
+    heads = ["", "requests/s" if row.throughput else "µs a call"]
+    heads += [] if row.handed else [f"ratio to {row.base}", "its quartiles"]
     heads += [] if row.throughput else ["µs added"]
     heads += ["instructions", "added"] if counted else []
     rows = [heads, ["---", *["---:"] * (len(heads) - 1)]]
-    for label, one in found.items():
-        speed = f"{1 / one['seconds']:,.0f}" if row.throughput else f"{one['seconds'] * 1e6:.1f}"
-        cells = [
-            _name(label),
-            speed,
-            f"{one['ratio']:.2f}",
-            f"{one['ratio_low']:.2f} to {one['ratio_high']:.2f}",
-        ]
+    for label, one in facts["timed"][row.key].items():
+        cells = [_name(label)]
+        cells += [f"{1 / one['seconds']:,.0f}" if row.throughput else f"{one['seconds'] * 1e6:.1f}"]
+        cells += [] if row.handed else _ratio(one)
         cells += [] if row.throughput else [f"{one['added'] * 1e6:+.1f}"]
         cells += _instructions(counted, label, row.base) if counted else []
         rows.append(cells)
     return _drawn(rows)
+
+
+def _ratio(one: dict[str, float]) -> list[str]:
+    return [f"{one['ratio']:.2f}", f"{one['ratio_low']:.2f} to {one['ratio_high']:.2f}"]
 
 
 def _instructions(counted: dict[str, float], label: str, base: str) -> list[str]:
