@@ -129,8 +129,9 @@ class HttpxHost:
 
     def decoded(self, response: httpx.Response, content: bytes, limit: int) -> bytes | None:
         """Undo the Content-Encoding of an error's body; None where it cannot be, or would grow past the limit."""
-        encoding = response.headers.get("Content-Encoding")
-        return content if encoding is None else inflate(content, encoding, limit)
+        if not any(name.lower() == b"content-encoding" for name, _ in response.headers.raw):
+            return content
+        return inflate(content, response.headers["Content-Encoding"], limit)
 
     def with_cookies(self, response: httpx.Response, lines: tuple[bytes, ...]) -> None:
         """Put the Set-Cookie lines of earlier responses before the response's own, so that its own win."""

@@ -51,7 +51,7 @@ def shown(page: str, text: str, marks: tuple[str, str]) -> str:
 
 def tables(facts: dict[str, Any]) -> str:
     """Write all tables of the page, as far as they were measured."""
-    parts = [_section("Bars", *_bars(facts))]
+    parts = [_section("Bars", *_bars(facts)), _section("Where a peer is faster", *_faster(facts))]
     parts += [
         _section(row.title, row.told, "", *_timed(row, facts))
         for row in TIMED.values()
@@ -103,6 +103,21 @@ def _bars(facts: dict[str, Any]) -> list[str]:
     rows = [["what", "bar", "measured", "kept"], ["---"] * 4]
     rows += [[told, limit, value, "yes" if good else "**no**"] for told, limit, value, good in kept(facts)]
     return _drawn(rows)
+
+
+def _faster(facts: dict[str, Any]) -> Iterator[str]:
+    """Name the peers that beat this library, as it is without being told anything, at what it is to be measured by."""
+    for row in TIMED.values():
+        found = facts["timed"].get(row.key, {})
+        own = ALONE if row.handed else OURS
+        if own in found:
+            better = [
+                f"`{name}`"
+                for name, one in found.items()
+                if name not in {row.base, *_OWN} and one["seconds"] < found[own]["seconds"]
+            ]
+            if better:
+                yield f"- **{_sentence(row.title)}**: {', '.join(better)}"
 
 
 def _timed(row: Timed, facts: dict[str, Any]) -> list[str]:
@@ -191,7 +206,10 @@ def _setups(facts: dict[str, Any]) -> list[str]:
 
 
 def _name(label: str) -> str:
-    return f"**{label}**" if label.removesuffix(WITH_SNIFFIO) in {OURS, ALONE, ENGINE} else label
+    return f"**{label}**" if label in _OWN else label
+
+
+_OWN = {name + suffix for name in (OURS, ALONE, ENGINE) for suffix in ("", WITH_SNIFFIO)}
 
 
 def _drawn(rows: list[list[str]]) -> list[str]:

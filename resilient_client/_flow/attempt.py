@@ -158,14 +158,13 @@ class Call(Record):
 
     def keep_cookies(self, response: httpx.Response) -> None:
         """Keep the cookies of a response that will be discarded."""
-        if "set-cookie" not in response.headers:
+        lines = [value for name, value in response.headers.raw if name.lower() == b"set-cookie"]
+        if not lines:
             return
         if self.setting.keep_cookies is not None:
             self.setting.keep_cookies(self.request, response)
         else:
-            self.cookies += tuple(
-                value for name, value in response.headers.raw if name.lower() == b"set-cookie"
-            )
+            self.cookies += tuple(lines)
 
     def may_repeat(self) -> bool:
         """Tell whether the request does no harm when it arrives twice (RFC 9110 9.2.2, or by its key)."""

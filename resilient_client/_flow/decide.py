@@ -78,6 +78,8 @@ def decide(  # noqa: PLR0911 - one return for each answer that there is
 
 
 def _changes(call: Call, retry: Retry) -> tuple[Change, ...]:
+    if not retry.change and call.auth is None:
+        return ()
     change = tuple(kind for kind in retry.change if _can(call, kind))
     # Whatever signs, signs every attempt anew, whether or not this rule says so.
     return change if "nonce" in change or not _can(call, "nonce") else ("nonce", *change)
