@@ -76,6 +76,9 @@ def _originals(host: Any) -> tuple[object, ...] | None:
 _ORIGINAL = {host: _originals(host) for host in (httpx.Client, httpx.AsyncClient)}
 
 
+_EXTRACT = httpx.Cookies.extract_cookies
+
+
 class _Known(NamedTuple):
     """What a client remembers of an address."""
 
@@ -211,6 +214,7 @@ class Lean(theirs.BaseClient):
             or type(cookies.jar) is not CookieJar
             or type(cookies) is not httpx.Cookies
             or len(vars(cookies)) > 1  # a method of its own
+            or httpx.Cookies.extract_cookies is not _EXTRACT
         ):
             cookies.extract_cookies(response)
         if _LOGGER.isEnabledFor(logging.INFO):

@@ -424,3 +424,12 @@ def test_pytest_httpx_is_asked(httpx_mock: HTTPXMock) -> None:
 
     asyncio.run(task())
     assert len(httpx_mock.get_requests()) == 2
+
+
+def test_a_patch_of_the_jars_class_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for a reply that sets no cookie."""
+    shown: list[httpx.Response] = []
+    monkeypatch.setattr(httpx.Cookies, "extract_cookies", lambda _cookies, response: shown.append(response))
+    with ResilientClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as client:
+        response = client.get("https://api.test/")
+    assert shown == [response]
