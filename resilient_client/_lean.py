@@ -94,7 +94,10 @@ class Lean(theirs.BaseClient):
     """The short way, as far as threads and tasks go it alike."""
 
     _host: type[httpx.Client | httpx.AsyncClient]
-    _known: dict[tuple[str, str], _Known]
+    _known: dict[tuple[str, str], _Known]  # by method and address
+    _bare: dict[
+        tuple[str, bytes], tuple[list[tuple[bytes, bytes]], httpx.Headers]
+    ]  # the last two of these, by method and host
 
     def build_request(  # noqa: PLR0913 - httpx's own
         self,
@@ -137,8 +140,10 @@ class Lean(theirs.BaseClient):
         is_bare = headers is None and content is None and data is None and files is None and json is None
         base_url, given = self.base_url, self.headers.raw
         known = self._known.get(key)
-        if known is None or known.base_url is not base_url:
-            known = _Known(base_url, self._merge_url(url), None, None)
+        is_new = known is None or known.base_url is not base_url
+        if known is None or is_new:
+            merged = self._merge_url(url)
+            known = _Known(base_url, merged, *self._bare.get((method, merged.netloc), (None, None)))
         if not is_bare:
             own = self._merge_headers(headers)
         elif known.headers is None or known.given != given:
@@ -154,6 +159,8 @@ class Lean(theirs.BaseClient):
                 method, known.url, headers=own, stream=httpx.ByteStream(b""), extensions=extensions
             )
             bare.read()
+            if is_new:
+                self._remember(key, known)
             return bare
         request = httpx.Request(
             method,
@@ -166,12 +173,19 @@ class Lean(theirs.BaseClient):
             extensions=extensions,
         )
         if is_bare:  # made of nothing but the client's own headers and address
-            known = known._replace(given=given, headers=httpx.Headers(request.headers))
-        if self.base_url is base_url:
-            if key not in self._known and len(self._known) >= _MOST:
+            headers_of = httpx.Headers(request.headers)
+            known = known._replace(given=given, headers=headers_of)
+            if len(self._bare) >= _MOST:
+                self._bare = {}
+            self._bare[method, known.url.netloc] = given, headers_of
+        self._remember(key, known)
+        return request
+
+    def _remember(self, key: tuple[str, str], known: _Known) -> None:
+        if self.base_url is known.base_url:
+            if len(self._known) >= _MOST and key not in self._known:
                 self._known = {}
             self._known[key] = known
-        return request
 
     def _is_httpxs_own(self) -> bool:
         """Tell whether the methods that are passed by are httpx's."""

@@ -146,7 +146,7 @@ class ResilientClient(Lean, httpx.Client):
         protections, theirs = _sorted_out(options)
         heard = observed_by(observers, tasks=False)
         self._raise_for_status = raise_for_status
-        self._known = {}
+        self._known, self._bare = {}, {}
         self._beneath: list[httpx.BaseTransport] = []  # what the attempts are sent with
         with _clear_about_proxies():
             super().__init__(**theirs)
@@ -246,7 +246,7 @@ class AsyncResilientClient(Lean, httpx.AsyncClient):
         given = [theirs.get("transport"), *(theirs.get("mounts") or {}).values()]
         heard = observed_by(observers, tasks=True)
         self._raise_for_status = raise_for_status
-        self._known = {}
+        self._known, self._bare = {}, {}
         self._beneath: list[httpx.AsyncBaseTransport] = []  # what the attempts are sent with
         with _clear_about_proxies():
             super().__init__(**theirs)

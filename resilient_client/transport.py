@@ -98,11 +98,11 @@ class ResilientTransport(httpx.BaseTransport):
                 except Exception as error:  # noqa: BLE001 - the flow decides what it is
                     brought: tuple[httpx.Response | None, Exception | None] = None, error
                 else:
-                    if response.status_code in (core if call is None else call).rules.at_once:
+                    status, rules = response.status_code, core.rules if call is None else call.rules
+                    if status in rules.at_once:
                         if call is None:
                             ended = core.now()
-                            status = response.status_code
-                            response.extensions[RECORD] = request, core.rules, started, ended, status
+                            response.extensions[RECORD] = request, rules, started, ended, status
                             if guard.budget is not None:
                                 guard.budget.first_try_succeeded(ended)
                         else:
@@ -215,11 +215,11 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
                 except Exception as error:  # noqa: BLE001 - the flow decides what it is
                     brought: tuple[httpx.Response | None, Exception | None] = None, error
                 else:
-                    if response.status_code in (core if call is None else call).rules.at_once:
+                    status, rules = response.status_code, core.rules if call is None else call.rules
+                    if status in rules.at_once:
                         if call is None:
                             ended = core.now()
-                            status = response.status_code
-                            response.extensions[RECORD] = request, core.rules, started, ended, status
+                            response.extensions[RECORD] = request, rules, started, ended, status
                             if guard.budget is not None:
                                 guard.budget.first_try_succeeded(ended)
                         else:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from .libraries import LIBRARIES, Transport, Wishes
 from .rows import ADDRESS, TIMED
 from .server import served
+from .wires import OK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -79,6 +80,8 @@ class Turns:
         for name in names:
             self.gets[name] = self._run(self._aopened(name)) if row.tasks else self._opened(name)
             self.turn(name, max(WARM, row.at_once))
+            if LIBRARIES[name].retries:
+                self._see(name)
 
     def _run(self, made: Any) -> Any:
         assert self._loop is not None  # noqa: S101 - it is asked for where there is one
@@ -100,6 +103,14 @@ class Turns:
         if self._row.handed and isinstance(library, Transport):
             return _handed(library, wishes)
         return library.get(await self._clients.enter_async_context(library.client(wishes)), wishes)
+
+    def _see(self, name: str) -> None:
+        """See that a library does what it is timed at: each call ends with 200, however it began."""
+        made = self.gets[name](self._address)
+        response = self._run(made) if self._row.tasks else made
+        status = getattr(response, "status_code", None) or response.status
+        if status != OK:
+            raise RuntimeError(f"{name} has ended a call with {status}")
 
     def turn(self, name: str, calls: int) -> float:
         """Make so many calls, and tell how many seconds each took of the whole."""
