@@ -117,9 +117,14 @@ class Crowd:
             self._woke = self._wake()
 
     @property
+    def asleep(self) -> int:
+        """Calls that wait before a retry."""
+        return self._slept - self._woke
+
+    @property
     def size(self) -> int:
         """Calls on their way."""
-        return max(0, (self.began - self.ended) - (self._slept - self._woke))
+        return max(0, self.began - self.ended - self.asleep)
 
 
 class RetryBudget:

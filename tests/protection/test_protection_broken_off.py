@@ -68,7 +68,7 @@ def test_a_cancelled_call_leaves_nothing_behind_wherever_it_was(way: str, where:
                 await crew.until(waits)
                 crew.cancel()
             assert left_in(guard) == {}
-            assert not guard.crowd._asleep
+            assert not guard.crowd.asleep
 
     run(way, scenario)
 
@@ -206,7 +206,7 @@ def test_a_cancellation_at_any_turn_of_the_loop_leaves_nothing_behind(
                         await anyio.lowlevel.checkpoint()
                     crew.cancel()
                 assert left_in(guard_of(client)) == {}, nth
-                assert not guard_of(client).crowd._asleep, nth
+                assert not guard_of(client).crowd.asleep, nth
                 assert all(body.closed for body in bodies), nth
             if crew.ended:
                 assert nth > 1

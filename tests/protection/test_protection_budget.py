@@ -372,6 +372,6 @@ def test_a_cancelled_call_leaves_nothing_behind(way: str, where: str) -> None:
                 assert guard_of(client).crowd.size == (0 if where == "in a sleep" else 5)
                 crew.cancel()
             assert left_in(guard_of(client)) == {}
-            assert not guard_of(client).crowd._asleep
+            assert not guard_of(client).crowd.asleep
 
     run(way, scenario)

@@ -347,7 +347,7 @@ def test_two_hundred_calls_with_everything_on_leave_nothing_behind(way: str, see
                 assert strange == []
             guard = guard_of(client)
             assert left_in(guard) == {}
-            assert not guard.crowd._asleep
+            assert not guard.crowd.asleep
             assert 0 <= guard.budget.level <= 500
 
     run(way, scenario)
