@@ -8,6 +8,7 @@ nothing else. None is imported before it is asked for.
 from __future__ import annotations
 
 import importlib.metadata
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ class Wishes:
         return handler
 
 
-class Library:
+class Library(ABC):
     """A library under comparison."""
 
     name: str
@@ -65,9 +66,9 @@ class Library:
         """Give the versions of what it needs."""
         return {name: importlib.metadata.version(name) for name in self.needs}
 
+    @abstractmethod
     def client(self, wishes: Wishes) -> Any:
         """Make a client, which is a context manager."""
-        raise NotImplementedError
 
     def get(self, client: Any, _wishes: Wishes) -> Callable[[str], Any]:
         """Give what gets a URL and reads its body."""
@@ -78,9 +79,9 @@ class Library:
 class Transport(Library):
     """A library that is a transport, in a client of httpx's."""
 
+    @abstractmethod
     def transport(self, wishes: Wishes) -> Any:
         """Make the transport."""
-        raise NotImplementedError
 
     def client(self, wishes: Wishes) -> Any:
         """Put the transport into httpx's client."""

@@ -6,7 +6,7 @@ that to the base in the same round.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .wires import DOWN, OK, prepared
@@ -69,54 +69,43 @@ class Timed:
     counted: tuple[str, ...] = ()  # in instructions, too
 
 
+def _both(row: Timed, title: str, told: str) -> tuple[Timed, Timed]:
+    """Give a row and the same one for tasks."""
+    return row, replace(row, key=f"a{row.key}", title=title, told=told, tasks=True)
+
+
 TIMED = {
     row.key: row
     for row in (
-        Timed(
-            "get",
-            "`Client.get` in memory",
-            "A GET that is answered at once by a transport in memory, with a body that is in memory, as `httpx.MockTransport` has it.",
-            IN_MEMORY,
-            calls=100,
-            rounds=80,
-            wire=prepared(OK),
-            counted=COUNTED,
-        ),
-        Timed(
-            "aget",
+        *_both(
+            Timed(
+                "get",
+                "`Client.get` in memory",
+                "A GET that is answered at once by a transport in memory, with a body that is in memory, as `httpx.MockTransport` has it.",
+                IN_MEMORY,
+                calls=100,
+                rounds=80,
+                wire=prepared(OK),
+                counted=COUNTED,
+            ),
             "`AsyncClient.get` in memory",
             "The same with the async clients, one call after the other.",
-            IN_MEMORY,
-            calls=100,
-            rounds=80,
-            tasks=True,
-            wire=prepared(OK),
-            counted=COUNTED,
         ),
-        Timed(
-            "added",
-            "added by a transport",
-            "The same transport in memory is handed a request, by itself and through the transports that stand in front of it. httpx stands for a whole `Client.get`.",
-            (WIRE, "ResilientTransport", "httpx-retries", "httpx-tenacity", "httpx"),
-            calls=200,
-            rounds=80,
-            base=WIRE,
-            handed=True,
-            counted=(WIRE, "ResilientTransport", "httpx-retries"),
-            wire=prepared(OK),
-        ),
-        Timed(
-            "aadded",
+        *_both(
+            Timed(
+                "added",
+                "added by a transport",
+                "The same transport in memory is handed a request, by itself and through the transports that stand in front of it. httpx stands for a whole `Client.get`.",
+                (WIRE, "ResilientTransport", "httpx-retries", "httpx-tenacity", "httpx"),
+                calls=200,
+                rounds=80,
+                base=WIRE,
+                handed=True,
+                counted=(WIRE, "ResilientTransport", "httpx-retries"),
+                wire=prepared(OK),
+            ),
             "added by a transport, async",
             "The same with the async transports.",
-            (WIRE, "ResilientTransport", "httpx-retries", "httpx-tenacity", "httpx"),
-            calls=200,
-            rounds=80,
-            base=WIRE,
-            handed=True,
-            counted=(WIRE, "ResilientTransport", "httpx-retries"),
-            tasks=True,
-            wire=prepared(OK),
         ),
         Timed(
             "get_new",
@@ -128,62 +117,41 @@ TIMED = {
             wire=prepared(OK),
             new_addresses=True,
         ),
-        Timed(
-            "get_stream",
-            "`Client.get` in memory, a body to be read",
-            "To the same address again, with a body that is a stream, as a connection has it.",
-            ("httpx", "resilient-client", "ResilientTransport", "httpx2", "httpx-retries"),
-            calls=100,
-            rounds=60,
-            wire=prepared(OK, stream=True),
-        ),
-        Timed(
-            "aget_stream",
+        *_both(
+            Timed(
+                "get_stream",
+                "`Client.get` in memory, a body to be read",
+                "To the same address again, with a body that is a stream, as a connection has it.",
+                ("httpx", "resilient-client", "ResilientTransport", "httpx2", "httpx-retries"),
+                calls=100,
+                rounds=60,
+                wire=prepared(OK, stream=True),
+            ),
             "`AsyncClient.get` in memory, a body to be read",
             "The same with the async clients.",
-            ("httpx", "resilient-client", "ResilientTransport", "httpx2", "httpx-retries"),
-            calls=100,
-            rounds=60,
-            tasks=True,
-            wire=prepared(OK, stream=True),
         ),
-        Timed(
-            "failing",
-            "three times 503, then 200",
-            "A GET in memory that succeeds at its fourth attempt, no wait longer than zero seconds. `time.sleep` does nothing in this process: "
-            "what a sleep of zero seconds costs is the machine's. httpx, which retries nothing, makes four calls instead.",
-            (
-                "httpx",
-                "resilient-client",
-                "ResilientTransport",
-                "httpx-retries",
-                "httpx-tenacity",
-                "stamina",
+        *_both(
+            Timed(
+                "failing",
+                "three times 503, then 200",
+                "A GET in memory that succeeds at its fourth attempt, no wait longer than zero seconds. `time.sleep` does nothing in this process: "
+                "what a sleep of zero seconds costs is the machine's. httpx, which retries nothing, makes four calls instead.",
+                (
+                    "httpx",
+                    "resilient-client",
+                    "ResilientTransport",
+                    "httpx-retries",
+                    "httpx-tenacity",
+                    "stamina",
+                ),
+                calls=60,
+                rounds=60,
+                wire=prepared(DOWN, DOWN, DOWN, OK),
+                wait=0.0,
+                by_hand=4,
             ),
-            calls=60,
-            rounds=60,
-            wire=prepared(DOWN, DOWN, DOWN, OK),
-            wait=0.0,
-            by_hand=4,
-        ),
-        Timed(
-            "afailing",
             "three times 503, then 200, async",
             "The same with the async clients; a sleep of zero seconds is a turn of the event loop.",
-            (
-                "httpx",
-                "resilient-client",
-                "ResilientTransport",
-                "httpx-retries",
-                "httpx-tenacity",
-                "stamina",
-            ),
-            calls=60,
-            rounds=60,
-            tasks=True,
-            wire=prepared(DOWN, DOWN, DOWN, OK),
-            wait=0.0,
-            by_hand=4,
         ),
         Timed(
             "loopback",
