@@ -58,26 +58,26 @@ __version__ = "0.1.0"
 # Where each public name lives. It is loaded when it is first asked for, so that this package, its command and its pytest plugin are
 # imported without httpx and pydantic.
 _HOMES = {
-    "ApiError": "errors",
-    "AsyncResilientClient": "client",
-    "AsyncResilientTransport": "transport",
-    "Attempt": "outcome",
-    "BulkheadFull": "errors",
-    "CircuitOpen": "errors",
-    "HmacAuth": "auth",
-    "Outcome": "outcome",
-    "PaceExceeded": "errors",
-    "Policy": "policy",
-    "PolicyError": "loading",
-    "ResilientClient": "client",
-    "ResilientTransport": "transport",
-    "StoreAway": "errors",
-    "TokenAuth": "auth",
-    "Verdict": "outcome",
-    "load_policy": "loading",
-    "outcome_of": "outcome",
-    "policy_names": "loading",
-    "raise_for_status": "errors",
+    "ApiError": ".errors",
+    "AsyncResilientClient": ".client",
+    "AsyncResilientTransport": ".transport",
+    "Attempt": ".outcome",
+    "BulkheadFull": ".errors",
+    "CircuitOpen": ".errors",
+    "HmacAuth": ".auth",
+    "Outcome": ".outcome",
+    "PaceExceeded": ".errors",
+    "Policy": ".policy",
+    "PolicyError": ".loading",
+    "ResilientClient": ".client",
+    "ResilientTransport": ".transport",
+    "StoreAway": ".errors",
+    "TokenAuth": ".auth",
+    "Verdict": ".outcome",
+    "load_policy": ".loading",
+    "outcome_of": ".outcome",
+    "policy_names": ".loading",
+    "raise_for_status": ".errors",
 }
 
 
@@ -85,7 +85,7 @@ def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    value = getattr(import_module(_HOMES[name], __name__), name)
     globals()[name] = value
     return value
 

@@ -15,10 +15,9 @@ from .hints import default_kind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import httpx
-
     from . import _words as words
     from ._guard.settings import Protections
+    from ._http import Response
     from .outcome import Verdict
     from .policy import Policy
 
@@ -217,7 +216,7 @@ def _server_says_so(backoff: words.Backoff) -> tables.Retry:
     )
 
 
-def verdict_on(rules: tables.Rulebook, response: httpx.Response) -> Verdict:
+def verdict_on(rules: tables.Rulebook, response: Response) -> Verdict:
     """Classify a response that somebody has in hand."""
     try:
         content: bytes | None = response.content

@@ -7,8 +7,6 @@ import uuid
 from logging import DEBUG
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from . import _log
 from ._deadline import Shrinking
 from ._flow import Told
@@ -18,7 +16,6 @@ from ._flow.entry import release
 from ._flow.report import went_well
 from ._flow.rulebook import SAFE_METHODS
 from ._guard.guards import Guards
-from ._httpx import HOST, origin_of, parts_of
 from ._log import logger
 from .clock import Clock, default_clock
 from .loading import rulebook
@@ -31,14 +28,13 @@ if TYPE_CHECKING:
     from ._flow.rulebook import Rulebook
     from ._guard.guards import Guard
     from ._guard.settings import Protections
+    from ._http import Library, Request, Response
     from ._report import Observers
     from .observers import Observer
     from .outcome import Brief
     from .policy import Policy
 
-__all__ = ["BYTES", "Core", "observed_by"]
-
-BYTES = httpx.ByteStream  # a body that is in memory: it cannot break off
+__all__ = ["Core", "observed_by"]
 
 
 class Core:
@@ -46,12 +42,15 @@ class Core:
 
     def __init__(
         self,
+        host: Library,
         policy: str | Path | Policy | None,
         *,
         clock: Clock | None,
         deadline: float | None,
         protections: Protections,
     ) -> None:
+        self.host = host
+        self._parts_of, self._bytes = host.parts_of, host.ByteStream
         self.rules: Rulebook = rulebook(policy)
         self.clock = default_clock() if clock is None else clock
         self.now = self.clock.monotonic
@@ -65,7 +64,6 @@ class Core:
         self._rooms: set[Callable[[], None]] = set()  # of responses whose bodies are being read
         self.tell(None)
 
-    host = HOST
     chance = staticmethod(random.random)  # the module's own generator is seeded anew in a forked worker
 
     def tell(
@@ -73,7 +71,7 @@ class Core:
         observers: Observers | None,
         *,
         debug: bool = False,
-        keep_cookies: Callable[[httpx.Request, httpx.Response], None] | None = None,
+        keep_cookies: Callable[[Any, Any], None] | None = None,
     ) -> None:
         """Say who is told of calls, and of the cookies of responses that nobody else sees.
 
@@ -87,7 +85,7 @@ class Core:
         """Make an idempotency key."""
         return str(uuid.uuid4())
 
-    def lane(self, request: httpx.Request) -> Guard | None:
+    def lane(self, request: Request) -> Guard | None:
         """Give the guard of a request of which nothing is to be judged, asked or told before it is sent, nor when it succeeds.
 
         None: it has to be made a call first.
@@ -96,19 +94,19 @@ class Core:
         if (
             self._plain
             and request.method in SAFE_METHODS
-            and type(request.stream) is BYTES
+            and type(request.stream) is self._bytes
             and len(extensions) == 1
             and "timeout" in extensions
             and not logger.isEnabledFor(DEBUG)
         ):
-            parts = parts_of(request.url)
+            parts = self._parts_of(request.url)
             key = self.rules, parts[0], parts[2], parts[3]
             guard = self.guards.known.get(key) or self.guards.of(*key)
             if not guard.gated:
                 return guard
         return None
 
-    def call(self, request: httpx.Request, now: float) -> Call:
+    def call(self, request: Request, now: float) -> Call:
         """Make a call of a request that came `now`: read what its caller asked for, and where it comes from."""
         call = Call(request, self.rules, now, self)
         quick = True
@@ -131,26 +129,27 @@ class Core:
         if self.observers is not None:
             call.reporter = self.observers.reporter(call)
             quick = False
-        guard = self.guards.of(call.rules, *origin_of(request.url))
+        scheme, _, name, port, *_ = self._parts_of(request.url)
+        guard = self.guards.of(call.rules, scheme, name, port)
         call.guard = guard
         if quick:
             begin(call)
             call.begun = call.request is request and (not guard.gated or at_once(call))
         return call
 
-    def told(self, response: httpx.Response | None, error: Exception | None) -> Told:
+    def told(self, response: Response | None, error: Exception | None) -> Told:
         """Tell a flow what its first attempt brought."""
         return Told(
             self.clock.monotonic(), response, error, None, 0.0 if error is None else self.clock.time()
         )
 
-    def let_through(self, call: Call, response: httpx.Response) -> None:
+    def let_through(self, call: Call, response: Response) -> None:
         """End a call that succeeded at its first attempt, and of which the policy has nothing to say."""
         call.status, call.ended = response.status_code, self.clock.monotonic()
         response.extensions[RECORD] = call
         if call.entry is not None:
             went_well(call, response, call.ended)
-            if type(response.stream) is BYTES:
+            if type(response.stream) is self._bytes:
                 release(call, overloaded=False)
         if call.guard.budget is not None:
             call.guard.budget.first_try_succeeded(call.ended)
@@ -160,11 +159,11 @@ class Core:
             call.watch(call, None, response)
 
     @staticmethod
-    def _forget_travels(request: httpx.Request, response: httpx.Response | None) -> None:
+    def _forget_travels(request: Request, response: Response | None) -> None:
         if response is None or not response.has_redirect_location:
             request.extensions.pop(HOP, None)  # no redirect will follow that must know of this call
 
-    def finish(self, call: Call, request: httpx.Request, response: httpx.Response | None) -> httpx.Response:
+    def finish(self, call: Call, request: Request, response: Any) -> Any:
         """Hand the caller what the call ended with: the response with its record, or the error with a note."""
         if call.travelled:
             self._forget_travels(request, response)
@@ -190,11 +189,11 @@ class Core:
         response.extensions[RECORD] = call
         return response
 
-    def room(self, call: Call, response: httpx.Response) -> Callable[[], None] | None:
+    def room(self, call: Call, response: Response) -> Callable[[], None] | None:
         """Give what lets go of the room that a call has in its bulkhead, for when its body has been read; None: it has none."""
         if call.entry is None or call.entry.place is None:
             return None
-        if type(response.stream) is BYTES:
+        if type(response.stream) is self._bytes:
             release(call, overloaded=False)
             return None
 

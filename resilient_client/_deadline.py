@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .clock import Clock
 
-__all__ = ["UNTIL", "Shrinking"]
+__all__ = ["UNTIL", "Shrinking", "time_left"]
 
 UNTIL: ContextVar[tuple[float, Clock] | None] = ContextVar("until", default=None)
 """When the deadline of the call under way passes (monotonic seconds), and by which clock; `_network.py` asks."""
@@ -49,3 +49,13 @@ class Shrinking(dict[str, float | None]):
         """Give the caller's own timeouts from now on: the deadline was met, and what is left to read is the caller's."""
         self._until = math.inf
         self.update(self.given)
+
+
+def time_left() -> float | None:
+    """Give the seconds that the call under way has left; None: it has no deadline, or one so far away that it bounds nothing."""
+    bound = UNTIL.get()
+    if bound is None:
+        return None
+    until, clock = bound
+    left = max(until - clock.monotonic(), Shrinking.LEAST)
+    return None if left >= Shrinking.MOST else left

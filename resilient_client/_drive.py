@@ -9,23 +9,21 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-import httpx
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ._deadline import UNTIL, Shrinking
 from ._flow import Ask, Body, Discard, Queue, Race, Read, Send, Sign, Sleep, Tell, Told, flow
 from ._flow.attempt import FAILED, OPTIONS, longer_than
-from ._httpx import AsyncKept, Kept
 from ._wake import from_any_thread
 from .clock import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ._core import Core
     from ._flow.attempt import Call
+    from ._http import Library, Request, Response
     from .clock import Clock
-    from .transport import AsyncResilientTransport, ResilientTransport
 
 __all__ = ["adrive", "drive"]
 
@@ -34,11 +32,33 @@ _NOTHING = Told(0.0)
 _MOST_SIGN_INS = 8  # requests that an auth may send of its own before the one that it signs
 
 
-def _shrink(request: httpx.Request, until: float, clock: Clock) -> None:
+class Transport(Protocol):
+    """The transport whose calls are driven, in threads."""
+
+    core: Core
+    _engine: Any  # what sends
+
+    @property
+    def handle_request(self) -> Callable[[Any], Any]:
+        """Send a request, as often as its policy asks."""
+
+
+class AsyncTransport(Protocol):
+    """The same for tasks."""
+
+    core: Core
+    _engine: Any
+
+    @property
+    def handle_async_request(self) -> Callable[[Any], Awaitable[Any]]:
+        """Send a request, as often as its policy asks."""
+
+
+def _shrink(request: Request, until: float, clock: Clock) -> None:
     request.extensions["timeout"] = Shrinking(request.extensions.get("timeout") or {}, until, clock)
 
 
-def _login(request: httpx.Request, step: Sign, clock: Clock) -> httpx.Request:
+def _login(request: Request, step: Sign, clock: Clock) -> Request:
     """Let a sign-in have the timeouts, and what is left of the deadline, of the request it is made for, and be known as one."""
     request.extensions.setdefault(FAILED, _nobody)
     if "timeout" not in request.extensions and "timeout" in step.request.extensions:
@@ -80,16 +100,12 @@ def _glance(until: float | None, clock: Clock) -> float | None:
     return max(0.0, until - clock.monotonic()) if clock is SYSTEM else _A_GLANCE
 
 
-def _late() -> httpx.ReadTimeout:
-    return httpx.ReadTimeout("the call's deadline passed while the body of its error was being read")
-
-
 # ---------------------------------------------------------------------------------------------------- threads
 
 
-def drive(  # noqa: C901, PLR0912, PLR0915 - one branch for each step that there is
-    call: Call, transport: ResilientTransport
-) -> httpx.Response | None:
+def drive(  # noqa: C901, PLR0912 - one branch for each step that there is
+    call: Call, transport: Transport
+) -> Any:
     """Carry out in this thread what a call's flow asks for, from the answer on that the call may have got already."""
     clock = transport.core.clock
     held = None if call.opening is None else call.opening.response
@@ -108,7 +124,7 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one branch for each step that there
                 else:
                     told = Told(clock.monotonic(), held)
             elif isinstance(step, Read):
-                told = _read(step, clock)
+                told = _read(step, clock, transport.core.host)
             elif isinstance(step, Discard):
                 held = None
                 close(step.response)
@@ -133,8 +149,7 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one branch for each step that there
             step = steps.send(told)
     except StopIteration as end:
         held = None
-        response: httpx.Response | None = end.value
-        return response
+        return end.value
     finally:
         steps.close()
         if bound is not None:
@@ -143,13 +158,13 @@ def drive(  # noqa: C901, PLR0912, PLR0915 - one branch for each step that there
             close(held)
 
 
-def close(response: httpx.Response) -> None:
+def close(response: Response) -> None:
     """Give a response's connection back, whatever happens."""
     with suppress(Exception):
-        response.stream.close()  # type: ignore[union-attr]  # sync by its transport
+        response.stream.close()
 
 
-def _raced(step: Race, transport: ResilientTransport, clock: Clock) -> Told:
+def _raced(step: Race, transport: Transport, clock: Clock) -> Told:
     from ._race import race  # noqa: PLC0415 - only who hedges pays for it
 
     sign = partial(_sign, sign_in=transport.handle_request, clock=clock)
@@ -170,10 +185,10 @@ def _queue(step: Queue, clock: Clock) -> None:
         granted.wait(_glance(step.until, clock))
 
 
-def _read(step: Read, clock: Clock) -> Told:
+def _read(step: Read, clock: Clock, host: Library) -> Told:
     response = step.response
     stream: Any = response.stream
-    if type(stream) is httpx.ByteStream:  # in memory: it cannot break off, nor be waited for
+    if type(stream) is host.ByteStream:  # in memory: it cannot break off, nor be waited for
         content = b"".join(stream)
         if len(content) <= step.limit:
             return Told(clock.monotonic(), response, None, Body(content, "whole"), clock.time())
@@ -198,13 +213,13 @@ def _read(step: Read, clock: Clock) -> Told:
         with suppress(Exception):
             stream.close()
         content = b"".join(chunks)
-        response.stream = httpx.ByteStream(content)
+        response.stream = host.ByteStream(content)
         return Told(clock.monotonic(), response, None, Body(content, "whole"), clock.time())
-    response.stream = Kept(chunks, rest, stream, _late() if state == "late" else failure)
+    response.stream = host.Kept(chunks, rest, stream, host.late() if state == "late" else failure)
     return Told(clock.monotonic(), response, None, Body(None, state), clock.time())
 
 
-def _sign(step: Sign, sign_in: Callable[[httpx.Request], httpx.Response], clock: Clock) -> Told:
+def _sign(step: Sign, sign_in: Callable[[Request], Response], clock: Clock) -> Told:
     auth = _prepare_to_sign(step)
     try:
         steps = auth.sync_auth_flow(step.request)
@@ -229,9 +244,9 @@ def _sign(step: Sign, sign_in: Callable[[httpx.Request], httpx.Response], clock:
 # ------------------------------------------------------------------------------------------------------ tasks
 
 
-async def adrive(  # noqa: C901, PLR0912, PLR0915 - one branch for each step that there is
-    call: Call, transport: AsyncResilientTransport
-) -> httpx.Response | None:
+async def adrive(  # noqa: C901, PLR0912 - one branch for each step that there is
+    call: Call, transport: AsyncTransport
+) -> Any:
     """Carry out in this task what a call's flow asks for, from the answer on that the call may have got already."""
     clock = transport.core.clock
     held = None if call.opening is None else call.opening.response
@@ -250,7 +265,7 @@ async def adrive(  # noqa: C901, PLR0912, PLR0915 - one branch for each step tha
                 else:
                     told = Told(clock.monotonic(), held)
             elif isinstance(step, Read):
-                told = await _aread(step, clock)
+                told = await _aread(step, clock, transport.core.host)
             elif isinstance(step, Discard):
                 held = None
                 await aclose(step.response)
@@ -275,8 +290,7 @@ async def adrive(  # noqa: C901, PLR0912, PLR0915 - one branch for each step tha
             step = steps.send(told)
     except StopIteration as end:
         held = None
-        response: httpx.Response | None = end.value
-        return response
+        return end.value
     finally:
         steps.close()
         if bound is not None:
@@ -285,16 +299,16 @@ async def adrive(  # noqa: C901, PLR0912, PLR0915 - one branch for each step tha
             await aclose(held)
 
 
-async def aclose(response: httpx.Response) -> None:
+async def aclose(response: Response) -> None:
     """Give a response's connection back, whatever happens."""
     import anyio  # noqa: PLC0415 - only a call that fails pays for it
 
     # A cancelled task must still give its connection back.
     with anyio.CancelScope(shield=True), suppress(Exception):
-        await response.stream.aclose()  # type: ignore[union-attr]  # async by its transport
+        await response.stream.aclose()
 
 
-async def _araced(step: Race, transport: AsyncResilientTransport, clock: Clock) -> Told:
+async def _araced(step: Race, transport: AsyncTransport, clock: Clock) -> Told:
     from ._race import arace  # noqa: PLC0415 - only who hedges pays for it
 
     sign = partial(_asign, sign_in=transport.handle_async_request, clock=clock)
@@ -320,10 +334,10 @@ async def _aqueue(step: Queue, clock: Clock) -> None:
             await granted.wait()
 
 
-async def _aread(step: Read, clock: Clock) -> Told:
+async def _aread(step: Read, clock: Clock, host: Library) -> Told:
     response = step.response
     stream: Any = response.stream
-    if type(stream) is httpx.ByteStream:  # in memory: it cannot break off, nor be waited for
+    if type(stream) is host.ByteStream:  # in memory: it cannot break off, nor be waited for
         content = b"".join(stream)
         if len(content) <= step.limit:
             return Told(clock.monotonic(), response, None, Body(content, "whole"), clock.time())
@@ -348,15 +362,13 @@ async def _aread(step: Read, clock: Clock) -> Told:
         with suppress(Exception):
             await stream.aclose()
         content = b"".join(chunks)
-        response.stream = httpx.ByteStream(content)
+        response.stream = host.ByteStream(content)
         return Told(clock.monotonic(), response, None, Body(content, "whole"), clock.time())
-    response.stream = AsyncKept(chunks, rest, stream, _late() if state == "late" else failure)
+    response.stream = host.AsyncKept(chunks, rest, stream, host.late() if state == "late" else failure)
     return Told(clock.monotonic(), response, None, Body(None, state), clock.time())
 
 
-async def _asign(
-    step: Sign, sign_in: Callable[[httpx.Request], Awaitable[httpx.Response]], clock: Clock
-) -> Told:
+async def _asign(step: Sign, sign_in: Callable[[Request], Awaitable[Response]], clock: Clock) -> Told:
     auth = _prepare_to_sign(step)
     try:
         steps = auth.async_auth_flow(step.request)

@@ -1,7 +1,7 @@
 """All that depends on how httpx is built: its private names, its streams, its timeouts.
 
 Law of this file: a private name of httpx stands here or nowhere, and `tests/test_httpx_names.py` pins each of them. The
-flow sees httpx only through `HOST`.
+rest sees httpx only through `HOST`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import httpx
 
 from ._decode import inflate
+from ._raised import refusal
 
 if TYPE_CHECKING:
     import ssl
@@ -66,97 +67,21 @@ class AsyncClientOptions(_Options, total=False):
 
 
 __all__ = [
+    "BYTES",
     "HOST",
     "AsyncClientOptions",
-    "AsyncKept",
+    "AsyncWatched",
     "ClientOptions",
-    "Kept",
+    "Watched",
     "bound_reads",
     "engines_of",
-    "origin_of",
-    "parts_of",
     "quicken",
     "wrap_transports",
 ]
 
+BYTES = httpx.ByteStream  # a body that is in memory: it cannot break off
+
 _A_FEW = 4  # chunks that may still be in memory when a connection is closed
-
-
-class HttpxHost:
-    """What the flow needs from httpx; see `_flow.attempt.Host`."""
-
-    def replay(self, request: httpx.Request) -> Any:
-        """Give the stream that puts the same body on the wire once more; None where that cannot be had.
-
-        httpx's own streams for bytes, json and data iterate as often as they are asked; so does a request without a body
-        (no Content-Length and no Transfer-Encoding), whatever its stream is. Files can be had again where they can seek.
-        """
-        stream = request.stream
-        if type(stream) is httpx.ByteStream:
-            return stream
-        headers = request.headers
-        if "content-length" not in headers and "transfer-encoding" not in headers:
-            return stream
-        fields = getattr(stream, "fields", None)
-        if fields is not None and type(stream).__module__.startswith(
-            "httpx."
-        ):  # multipart: rewinds its files itself
-            return stream if all(_rewinds(getattr(field, "file", None)) for field in fields) else None
-        file = getattr(stream, "_stream", None)
-        if type(stream).__module__.startswith("httpx.") and hasattr(file, "read"):
-            position = _position(file)
-            return None if position is None else FromPosition(file, position)
-        return None
-
-    def body_of(self, request: httpx.Request) -> bytes | None:
-        """Give the body where it is bytes in memory, None otherwise."""
-        stream = request.stream
-        return b"".join(stream) if type(stream) is httpx.ByteStream else None
-
-    def again(self, request: httpx.Request, stream: Any, body: bytes | None = None) -> httpx.Request:
-        """Make a new request with this stream, or with these bytes as its body. The first one is left as it was sent."""
-        if body is not None:
-            stream = httpx.ByteStream(body)
-        again = httpx.Request(
-            request.method, request.url, headers=request.headers, stream=stream, extensions=request.extensions
-        )
-        if body is not None:
-            again.headers.pop("Transfer-Encoding", None)
-            again.headers["Content-Length"] = str(len(body))
-        if type(again.stream) is httpx.ByteStream:
-            again.read()  # as httpx's own requests are: a transport may ask for `.content`
-        return again
-
-    def decoded(self, response: httpx.Response, content: bytes, limit: int) -> bytes | None:
-        """Undo the Content-Encoding of an error's body; None where it cannot be, or would grow past the limit."""
-        if not any(name.lower() == b"content-encoding" for name, _ in response.headers.raw):
-            return content
-        return inflate(content, response.headers["Content-Encoding"], limit)
-
-    def with_cookies(self, response: httpx.Response, lines: tuple[bytes, ...]) -> None:
-        """Put the Set-Cookie lines of earlier responses before the response's own, so that its own win."""
-        own = {value for name, value in response.headers.raw if name.lower() == b"set-cookie"}
-        missing = [(b"Set-Cookie", line) for line in dict.fromkeys(lines) if line not in own]
-        response.headers = httpx.Headers([*missing, *response.headers.raw])
-
-    def refused(self, call: Call, kind: str, retry_in: float) -> Exception:
-        """Make the exception of a call that a protection does not let through."""
-        from .errors import refusal  # noqa: PLC0415 - it builds on this file
-
-        return refusal(call, kind, retry_in)
-
-
-HOST = HttpxHost()
-
-
-# Gives a URL's parts as it keeps them: scheme, userinfo, host, port, … Its own properties decode the host each time they are asked.
-parts_of = attrgetter("_uri_reference")
-
-
-def origin_of(url: httpx.URL) -> tuple[str, str, int | None]:
-    """Give scheme, host and port of a URL."""
-    scheme, _, host, port, *_ = parts_of(url)
-    return scheme, host, port
 
 
 def _position(file: Any) -> int | None:
@@ -315,6 +240,102 @@ class AsyncWatched(_Watch, httpx.AsyncByteStream):
             self._done()
 
 
+class Httpx:
+    """What the rest needs from httpx; see `_http.Library`."""
+
+    name = "httpx"
+    Request = httpx.Request
+    Response = httpx.Response
+    TransportError = httpx.TransportError
+    ByteStream = BYTES
+    Kept = Kept
+    AsyncKept = AsyncKept
+
+    # Gives a URL's parts as it keeps them: scheme, userinfo, host, port, … Its own properties decode the host each time they are asked.
+    parts_of = staticmethod(attrgetter("_uri_reference"))
+
+    def replay(self, request: httpx.Request) -> Any:
+        """Give the stream that puts the same body on the wire once more; None where that cannot be had.
+
+        httpx's own streams for bytes, json and data iterate as often as they are asked; so does a request without a body
+        (no Content-Length and no Transfer-Encoding), whatever its stream is. Files can be had again where they can seek.
+        """
+        stream = request.stream
+        if type(stream) is httpx.ByteStream:
+            return stream
+        headers = request.headers
+        if "content-length" not in headers and "transfer-encoding" not in headers:
+            return stream
+        fields = getattr(stream, "fields", None)
+        if fields is not None and type(stream).__module__.startswith(
+            "httpx."
+        ):  # multipart: rewinds its files itself
+            return stream if all(_rewinds(getattr(field, "file", None)) for field in fields) else None
+        file = getattr(stream, "_stream", None)
+        if type(stream).__module__.startswith("httpx.") and hasattr(file, "read"):
+            position = _position(file)
+            return None if position is None else FromPosition(file, position)
+        return None
+
+    def body_of(self, request: httpx.Request) -> bytes | None:
+        """Give the body where it is bytes in memory, None otherwise."""
+        stream = request.stream
+        return b"".join(stream) if type(stream) is httpx.ByteStream else None
+
+    def again(self, request: httpx.Request, stream: Any, body: bytes | None = None) -> httpx.Request:
+        """Make a new request with this stream, or with these bytes as its body. The first one is left as it was sent."""
+        if body is not None:
+            stream = httpx.ByteStream(body)
+        again = httpx.Request(
+            request.method, request.url, headers=request.headers, stream=stream, extensions=request.extensions
+        )
+        if body is not None:
+            again.headers.pop("Transfer-Encoding", None)
+            again.headers["Content-Length"] = str(len(body))
+        if type(again.stream) is httpx.ByteStream:
+            again.read()  # as httpx's own requests are: a transport may ask for `.content`
+        return again
+
+    def decoded(self, response: httpx.Response, content: bytes, limit: int) -> bytes | None:
+        """Undo the Content-Encoding of an error's body; None where it cannot be, or would grow past the limit."""
+        if not any(name.lower() == b"content-encoding" for name, _ in response.headers.raw):
+            return content
+        return inflate(content, response.headers["Content-Encoding"], limit)
+
+    def with_cookies(self, response: httpx.Response, lines: tuple[bytes, ...]) -> None:
+        """Put the Set-Cookie lines of earlier responses before the response's own, so that its own win."""
+        own = {value for name, value in response.headers.raw if name.lower() == b"set-cookie"}
+        missing = [(b"Set-Cookie", line) for line in dict.fromkeys(lines) if line not in own]
+        response.headers = httpx.Headers([*missing, *response.headers.raw])
+
+    def content_of(self, response: httpx.Response) -> bytes | None:
+        """Give a response's body, decoded; None where it has not been read."""
+        try:
+            return response.content
+        except httpx.ResponseNotRead:
+            return None
+
+    def late(self) -> Exception:
+        """Make the error of whoever reads on where the deadline has passed."""
+        return httpx.ReadTimeout("the call's deadline passed while the body of its error was being read")
+
+    def error_of(self, response: httpx.Response, problem: str = "") -> Exception | None:
+        """Make the error that a response means, None where it means none; `problem` replaces its text, and makes one of any."""
+        from .errors import api_error  # noqa: PLC0415 - it builds on this file
+
+        return api_error(response, problem=problem)
+
+    def refused(self, call: Call, kind: str, retry_in: float) -> Exception:
+        """Make the exception of a call that a protection does not let through."""
+        from . import errors  # noqa: PLC0415 - it builds on this file
+
+        refused: Exception = refusal(errors, call, kind, retry_in)
+        return refused
+
+
+HOST = Httpx()
+
+
 def quicken(transport: httpx.AsyncHTTPTransport) -> httpx.AsyncHTTPTransport:
     """Give a transport of httpx's, which nobody else has seen, a pool and a network that do not slow down in a crowd.
 
@@ -359,9 +380,13 @@ def engines_of(
     """
     if isinstance(transport, httpx.AsyncHTTPTransport | httpx.MockTransport | httpx.ASGITransport):
         return transport, transport
-    from .engines import keeping  # noqa: PLC0415 - who stays with httpx's own does not wait for anyio
+    if any(kind.__module__.startswith("httpx_aiohttp.") for kind in type(transport).__mro__):  # only httpx
+        from .engines import over_aiohttp  # noqa: PLC0415 - it loads anyio, which httpx's own transport does not wait for
 
-    return keeping(transport)
+        return (over_aiohttp(transport),) * 2
+    from ._keeping import Keeping  # noqa: PLC0415 - as above
+
+    return transport, Keeping(transport)
 
 
 def wrap_transports(client: httpx.Client | httpx.AsyncClient, wrap: Callable[[Any], Any]) -> None:

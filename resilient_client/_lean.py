@@ -12,7 +12,8 @@ their own in the place of one that is passed by. What reaches the wire and what 
 from __future__ import annotations
 
 import logging
-from http.cookiejar import CookieJar
+from contextlib import suppress
+from http.cookiejar import CookieJar  # httpx2: from httpx2._cookies import IndexedCookieJar as CookieJar
 from operator import attrgetter, is_
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +22,7 @@ import httpx
 from httpx import _client as theirs
 from httpx._types import AuthTypes
 
-from ._httpx import parts_of
+from ._httpx import HOST
 
 if TYPE_CHECKING:
     from httpx._types import (
@@ -199,7 +200,7 @@ class Lean(theirs.BaseClient):
 
     def _goes_straight(self, request: httpx.Request, auth: AuthTypes | UseClientDefault | None) -> bool:
         """Tell whether a request has nothing to go through on its way to its transport; it sets out then."""
-        hooks, parts = self._event_hooks, parts_of(request.url)
+        hooks, parts = self._event_hooks, HOST.parts_of(request.url)
         if (
             self._state is theirs.ClientState.CLOSED
             or not (auth is None or (self._auth is None and isinstance(auth, UseClientDefault)))
@@ -248,8 +249,8 @@ class Lean(theirs.BaseClient):
         follow_redirects: bool | UseClientDefault,  # noqa: FBT001 - httpx's own
     ) -> httpx.Request | None:
         """Build the request that a redirect asks for, and give it where it is to be sent at once."""
-        following = self._build_redirect_request(request, response)
         if self.follow_redirects if isinstance(follow_redirects, UseClientDefault) else follow_redirects:
-            return following
-        response.next_request = following
+            return self._build_redirect_request(request, response)
+        with suppress():  # httpx2: with suppress(httpx2.RemoteProtocolError):
+            response.next_request = self._build_redirect_request(request, response)
         return None

@@ -17,9 +17,8 @@ from .masking import masked_headers, masked_json, one_line, secrets_of, without
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    import httpx
-
     from ._flow.attempt import Call
+    from ._http import Headers, Response
     from .outcome import Record, Tried, Verdict
 
 logger = logging.getLogger("resilient_client")
@@ -66,12 +65,12 @@ def stamp(wall: float | None) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def watch(*, debug: bool) -> Callable[[Call, Tried | None, httpx.Response | None], None]:
+def watch(*, debug: bool) -> Callable[[Call, Tried | None, Response | None], None]:
     """Give what is told of every attempt: the log, or with `debug` stderr as well."""
     return _debug if debug else _attempt
 
 
-def _attempt(call: Call, tried: Tried | None, _response: httpx.Response | None = None) -> None:
+def _attempt(call: Call, tried: Tried | None, _response: Response | None = None) -> None:
     request, rules = call.request, call.rules
     number, path = len(call.tried) + (tried is None), one_line(request.url.path)
     if tried is None:
@@ -186,7 +185,7 @@ def note(record: Record) -> str:
 # --------------------------------------------------------------------------------------------------- debug=True
 
 
-def _debug(call: Call, tried: Tried | None, response: httpx.Response | None) -> None:
+def _debug(call: Call, tried: Tried | None, response: Response | None) -> None:
     if logger.isEnabledFor(logging.DEBUG):
         _attempt(call, tried)
     request = call.request
@@ -201,7 +200,7 @@ def _debug(call: Call, tried: Tried | None, response: httpx.Response | None) -> 
     if response is not None:
         lines.append(f"<-- {response.status_code}")
         lines += _header_lines(response.headers, known)
-        body = b"".join(response.stream) if type(response.stream).__name__ == "ByteStream" else None  # type: ignore[arg-type]  # a ByteStream is both
+        body = b"".join(response.stream) if type(response.stream).__name__ == "ByteStream" else None
         plain = None if body is None else call.host.decoded(response, body, call.rules.body_limit)
         lines += _body_lines(plain, "(the body is the caller's to read)", known)
     if tried is not None:
@@ -221,7 +220,7 @@ def _debug(call: Call, tried: Tried | None, response: httpx.Response | None) -> 
     sys.stderr.flush()
 
 
-def _header_lines(headers: httpx.Headers, known: Collection[str]) -> list[str]:
+def _header_lines(headers: Headers, known: Collection[str]) -> list[str]:
     return [f"    {name}: {value}" for name, value in masked_headers(headers, known)]
 
 

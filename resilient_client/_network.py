@@ -1,7 +1,8 @@
 """A deadline that holds on the wire: under it, no single read or write of a connection takes longer than what is left.
 
-httpcore reads a timeout once for a whole phase, so a server that sends a byte now and again never meets it. These wrap the network of
-a connection pool, and ask the clock before each read and each write. Without a deadline they only pass on.
+httpcore, and httpcore2 after it, read a timeout once for a whole phase, so a server that sends a byte now and again never meets it.
+These wrap the network of a connection pool of either, and ask the clock before each read and each write. Without a deadline they only
+pass on.
 
 Law of this file: the two halves are the same but for `await`; `tests/test_twins.py` holds them to it.
 """
@@ -10,9 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpcore
-
-from ._deadline import UNTIL, Shrinking
+from ._deadline import time_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,22 +21,17 @@ __all__ = ["AsyncBounded", "Bounded"]
 
 
 def _within(timeout: float | None) -> float | None:
-    bound = UNTIL.get()
-    if bound is None:
-        return timeout
-    until, clock = bound
-    left = max(until - clock.monotonic(), Shrinking.LEAST)
-    if left >= Shrinking.MOST:
-        return timeout
-    return left if timeout is None else min(timeout, left)
+    left = time_left()
+    return timeout if left is None else left if timeout is None else min(timeout, left)
 
 
-class _Stream(httpcore.NetworkStream):
-    def __init__(self, inner: httpcore.NetworkStream) -> None:
+class _Stream:
+    def __init__(self, inner: Any) -> None:
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, _within(timeout))
+        data: bytes = self._inner.read(max_bytes, _within(timeout))
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._inner.write(buffer, _within(timeout))
@@ -47,17 +41,17 @@ class _Stream(httpcore.NetworkStream):
 
     def start_tls(
         self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
+    ) -> Any:
         return _Stream(self._inner.start_tls(ssl_context, server_hostname, _within(timeout)))
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
 
-class Bounded(httpcore.NetworkBackend):
+class Bounded:
     """A network whose every read and write keeps the deadline of the call under way."""
 
-    def __init__(self, inner: httpcore.NetworkBackend) -> None:
+    def __init__(self, inner: Any) -> None:
         self._inner = inner
 
     def connect_tcp(
@@ -67,13 +61,13 @@ class Bounded(httpcore.NetworkBackend):
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
+    ) -> Any:
         """Connect, as the inner network does."""
         return _Stream(self._inner.connect_tcp(host, port, _within(timeout), local_address, socket_options))
 
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore.NetworkStream:
+    ) -> Any:
         """Connect, as the inner network does."""
         return _Stream(self._inner.connect_unix_socket(path, _within(timeout), socket_options))
 
@@ -82,12 +76,13 @@ class Bounded(httpcore.NetworkBackend):
         self._inner.sleep(seconds)
 
 
-class _AsyncStream(httpcore.AsyncNetworkStream):
-    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+class _AsyncStream:
+    def __init__(self, inner: Any) -> None:
         self._inner = inner
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self._inner.read(max_bytes, _within(timeout))
+        data: bytes = await self._inner.read(max_bytes, _within(timeout))
+        return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         await self._inner.write(buffer, _within(timeout))
@@ -97,17 +92,17 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
 
     async def start_tls(
         self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
+    ) -> Any:
         return _AsyncStream(await self._inner.start_tls(ssl_context, server_hostname, _within(timeout)))
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
 
-class AsyncBounded(httpcore.AsyncNetworkBackend):
+class AsyncBounded:
     """The same for tasks."""
 
-    def __init__(self, inner: httpcore.AsyncNetworkBackend) -> None:
+    def __init__(self, inner: Any) -> None:
         self._inner = inner
 
     async def connect_tcp(
@@ -117,7 +112,7 @@ class AsyncBounded(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+    ) -> Any:
         """Connect, as the inner network does."""
         return _AsyncStream(
             await self._inner.connect_tcp(host, port, _within(timeout), local_address, socket_options)
@@ -125,7 +120,7 @@ class AsyncBounded(httpcore.AsyncNetworkBackend):
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore.AsyncNetworkStream:
+    ) -> Any:
         """Connect, as the inner network does."""
         return _AsyncStream(await self._inner.connect_unix_socket(path, _within(timeout), socket_options))
 

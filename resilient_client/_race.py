@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
-    import httpx
     from anyio.abc import TaskGroup
 
     from ._flow import Race
+    from ._http import Request, Response
     from .clock import Clock
 
 __all__ = ["Workers", "arace", "race"]
@@ -43,7 +43,7 @@ class _Answer:
     __slots__ = ("error", "request", "response")
 
     def __init__(
-        self, request: httpx.Request, response: httpx.Response | None, error: BaseException | None = None
+        self, request: Request, response: Response | None, error: BaseException | None = None
     ) -> None:
         self.request = request
         self.response = response
@@ -62,7 +62,7 @@ def _is_over(answers: list[_Answer], sent: int) -> bool:
     return len(answers) >= sent or any(answer.worth == 3 for answer in answers)
 
 
-def _winner(answers: list[_Answer], first: httpx.Request) -> _Answer:
+def _winner(answers: list[_Answer], first: Request) -> _Answer:
     for answer in answers:  # in the order in which they came
         if answer.worth == 3:
             return answer
@@ -86,9 +86,7 @@ def _real_seconds(seconds: float, clock: Clock) -> float:
 # ---------------------------------------------------------------------------------------------------- threads
 
 
-def race(
-    step: Race, send: Callable[[httpx.Request], httpx.Response], sign: Callable[[Sign], Told], clock: Clock
-) -> Told:
+def race(step: Race, send: Callable[[Request], Response], sign: Callable[[Sign], Told], clock: Clock) -> Told:
     """Carry a race out for this thread, which waits; what `send` raises is told.
 
     Raises:
@@ -120,7 +118,7 @@ class _Field:
 
     __slots__ = ("_bell", "_send", "answers", "off", "sent")
 
-    def __init__(self, send: Callable[[httpx.Request], httpx.Response]) -> None:
+    def __init__(self, send: Callable[[Request], Response]) -> None:
         self._send = send
         self._bell = threading.Lock()
         self._bell.acquire()
@@ -128,7 +126,7 @@ class _Field:
         self.sent = 0
         self.off = False
 
-    def start(self, step: Race, request: httpx.Request, clock: Clock) -> None:
+    def start(self, step: Race, request: Request, clock: Clock) -> None:
         """Have a worker send a request; where no thread is to be had, the first is sent by this one and the second not."""
         if step.until is not None:
             _shrink(request, step.until, clock)
@@ -140,7 +138,7 @@ class _Field:
             else:
                 self.sent = 1
 
-    def _run(self, request: httpx.Request) -> threading.Lock:
+    def _run(self, request: Request) -> threading.Lock:
         try:
             answer = _Answer(request, self._send(request))
         except BaseException as error:  # noqa: BLE001 - the thread that waits is told
@@ -244,7 +242,7 @@ if hasattr(os, "register_at_fork"):
 
 async def arace(
     step: Race,
-    send: Callable[[httpx.Request], Awaitable[httpx.Response]],
+    send: Callable[[Request], Awaitable[Response]],
     sign: Callable[[Sign], Awaitable[Told]],
     clock: Clock,
 ) -> Told:
@@ -276,7 +274,7 @@ class _AsyncField:
     def __init__(
         self,
         step: Race,
-        send: Callable[[httpx.Request], Awaitable[httpx.Response]],
+        send: Callable[[Request], Awaitable[Response]],
         sign: Callable[[Sign], Awaitable[Told]],
         clock: Clock,
     ) -> None:
@@ -336,7 +334,7 @@ class _AsyncField:
             self.sent = 2
             await self._run(second)
 
-    async def _run(self, request: httpx.Request) -> None:
+    async def _run(self, request: Request) -> None:
         if self._step.until is not None:
             _shrink(request, self._step.until, self._clock)
         try:

@@ -1,7 +1,7 @@
-"""A token that is signed in for once, however many threads and tasks need it. `auth.py` is its public place.
+"""A token that is signed in for once, however many threads and tasks need it. `auth.py` makes an auth of it.
 
 The way to a token is one generator, as the flow of a call is: it yields a request to send, a flight (another caller's sign-in) to
-wait for, a question to the store that processes share, or seconds to wait, and the two ends of this file that httpx drives carry that
+wait for, a question to the store that processes share, or seconds to wait, and the two ends of this file that the client drives carry that
 out, in a thread or in a task.
 """
 
@@ -14,27 +14,24 @@ import os
 import threading
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-import httpx
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._flow.attempt import AUTH, BEGUN, FAILED, OPTIONS
 from ._flow.rulebook import Pointer
-from ._httpx import HOST
 from ._wake import from_any_thread
 from .clock import Clock, default_clock
-from .errors import api_error
 from .outcome import mark_exception, record_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
+    from ._http import Library, Request, Response
     from .shared import RedisStore
 
-__all__ = ["TokenAuth"]
+__all__ = ["Token"]
 
 
-class _Token:
+class _Held:
     """A token, when it was had, and when it ends (epoch seconds; None: it does not say)."""
 
     __slots__ = ("ends", "line", "since")
@@ -58,39 +55,26 @@ class _Flight:
         self.wakers: list[Callable[[], object]] = []
 
 
-_Step = httpx.Request | _Flight | float | partial[Any]
+Req = TypeVar("Req", bound="Request")
+Resp = TypeVar("Resp", bound="Response")
+
+_Step = Any  # a request, a flight, seconds or a question (a partial)
 
 _TURN = 30.0  # seconds that a caller waits for another's sign-in before signing in itself
 _GLANCE = 0.1  # seconds between two looks whether another process has signed in
 
 
-class TokenAuth(httpx.Auth):
-    """Carry a token that is signed in for when there is none, and again when it ends or the API calls it dead.
+class Token(Generic[Req, Resp]):
+    """An auth's token, and the way to one. Comes before the library's `Auth`, and is told the library in `_host`."""
 
-    However many threads and tasks meet a dead token, one of them signs in and the others wait for it. A token's end is known from its
-    JWT `exp`, or from `lifetime`, and judged by the transport's clock; it is renewed `leeway` seconds before (at most a tenth of its
-    life). The sign-in itself carries no token, and a 401 that answers it ends the call.
-
-    Args:
-        login: the request that signs in, with an absolute URL, or a callable that makes one.
-        token: where the token is in the answer: a JSON pointer, or a callable on the response.
-        lifetime: seconds that a token lives which does not say so itself.
-        leeway: seconds before its end at which a token is renewed.
-        header, scheme: how the token is sent; `Authorization: Bearer …` when left out.
-        shared: a store through which processes share the token, encrypted: one signs in, and the others take what it got.
-        shared_as: whose token it is, a name for the account: all who share a store and this name share one token.
-
-    Raises:
-        TypeError, ValueError: login, token, lifetime or shared_as cannot be used, or the store has no `encryption_key`.
-        ApiError: from the call that needed it: the sign-in was refused, or its answer holds no token.
-    """
+    _host: Library
 
     renews = frozenset({"token"})
 
     def __init__(  # noqa: PLR0913 - what differs between APIs with tokens
         self,
-        login: httpx.Request | Callable[[], httpx.Request],
-        token: str | Callable[[httpx.Response], str] = "/token",  # noqa: S107 - a JSON pointer
+        login: Req | Callable[[], Req],
+        token: str | Callable[[Resp], str] = "/token",  # noqa: S107 - a JSON pointer
         *,
         lifetime: float | None = None,
         leeway: float = 30.0,
@@ -99,8 +83,10 @@ class TokenAuth(httpx.Auth):
         shared: RedisStore | None = None,
         shared_as: str = "",
     ) -> None:
-        if not isinstance(login, httpx.Request) and not callable(login):
-            raise TypeError("TokenAuth: login is an httpx.Request, or a callable that returns one")
+        if not isinstance(login, self._host.Request) and not callable(login):
+            raise TypeError(
+                f"TokenAuth: login is an {self._host.name}.Request, or a callable that returns one"
+            )
         if isinstance(token, str) and not token.startswith("/"):
             raise ValueError(f'TokenAuth: token is a JSON pointer and begins with "/": "/{token}"')
         if lifetime is not None and not lifetime > 0:
@@ -121,7 +107,7 @@ class TokenAuth(httpx.Auth):
         self._scheme = scheme
         self.headers = (header,)
         self._clock: Clock = default_clock()  # until a resilient transport's answer brings its own
-        self._current: _Token | None = None
+        self._current: _Held | None = None
         self._flight: _Flight | None = None
         self._lock = threading.Lock()
         _ALIVE.add(self)
@@ -131,14 +117,14 @@ class TokenAuth(httpx.Auth):
 
     # ------------------------------------------------------------------------------- what the transport asks
 
-    def forget(self, request: httpx.Request) -> None:
+    def forget(self, request: Request) -> None:
         """Take the token that this request carried for dead, unless it has been replaced already."""
         with self._lock:
             if self._current is not None and self._current.line == request.headers.get(self._header):
                 self._dead = self._current.line
                 self._current = None
 
-    def token_expired(self, request: httpx.Request, now: float, lifetime: float | None = None) -> bool:
+    def token_expired(self, request: Request, now: float, lifetime: float | None = None) -> bool:
         """Tell whether the token that this request carried is past its life at the epoch second `now`.
 
         `lifetime` is the API's own, for a token of which nothing else is known.
@@ -155,7 +141,7 @@ class TokenAuth(httpx.Auth):
 
     # ------------------------------------------------------------------------------------- the way to a token
 
-    def _usable(self) -> _Token | None:
+    def _usable(self) -> _Held | None:
         token = self._current
         if (
             token is None or token.ends is None or token.ends <= token.since
@@ -164,7 +150,7 @@ class TokenAuth(httpx.Auth):
         lead = min(self._leeway, (token.ends - token.since) / 10)
         return token if self._clock.time() < token.ends - lead else None
 
-    def _steps(self, request: httpx.Request) -> Generator[_Step, Any, _Token]:
+    def _steps(self, request: Request) -> Generator[_Step, Any, _Held]:
         """Lead to a token: yields what is to be done, and is sent what came of it. No I/O, and no waiting, of its own."""
         while True:
             with self._lock:
@@ -185,7 +171,7 @@ class TokenAuth(httpx.Auth):
                     if self._flight is flight:
                         self._flight = None
 
-    def _left_by_another(self) -> Generator[_Step, Any, _Token | None]:
+    def _left_by_another(self) -> Generator[_Step, Any, _Held | None]:
         """Take the token that another process has left; None: it is this one's turn to sign in."""
         shelf, name = self._shelf, self._shared_as
         while shelf is not None:
@@ -194,14 +180,14 @@ class TokenAuth(httpx.Auth):
                 line, ends = found
                 now = self._clock.time()
                 if line != self._dead and (ends is None or now < ends - self._leeway):
-                    return _Token(line, now, ends)
+                    return _Held(line, now, ends)
                 yield partial(shelf.forget, name, line)
             if (yield partial(shelf.take_turn, name, _TURN)):
                 return None
             yield _GLANCE
         return None
 
-    def _sign_in(self, flight: _Flight, request: httpx.Request) -> Generator[_Step, Any, _Token]:
+    def _sign_in(self, flight: _Flight, request: Request) -> Generator[_Step, Any, _Held]:
         shelf, name = self._shelf, self._shared_as
         try:
             token = yield from self._left_by_another()
@@ -223,11 +209,11 @@ class TokenAuth(httpx.Auth):
             # Closed by whoever drove it: because sending failed, or because the task was cancelled.
             if shelf is not None:
                 shelf.end_turn(name)
-            cause = flight.error or _network_error(end)
-            self._land(flight, _again(cause) if cause is not None else None)
+            cause = flight.error or _network_error(end, self._host)
+            self._land(flight, self._again(cause) if cause is not None else None)
             raise
         except Exception as error:
-            self._land(flight, _again(error))
+            self._land(flight, self._again(error))
             raise
         except BaseException:
             self._land(flight, None)
@@ -247,11 +233,36 @@ class TokenAuth(httpx.Auth):
         for wake in wakers:
             wake()
 
-    def _login_request(self, needs_it: httpx.Request, flight: _Flight) -> httpx.Request:
+    def _again(self, error: Exception) -> Callable[[], Exception]:
+        """Make the error anew for each who waited: one exception must not be raised in two threads."""
+
+        def make() -> Exception:
+            response = getattr(error, "response", None)
+            if response is not None:
+                made = self._host.error_of(response, problem=str(error))
+                if made is not None:
+                    return made
+            if isinstance(error, self._host.TransportError):
+                made_anew: Exception = copy.copy(error)
+                made_anew.__notes__ = []  # of the call that it ends, each has one of its own
+                record = record_of(error)
+                if record is not None:
+                    mark_exception(made_anew, record)
+                return made_anew
+            return error
+
+        return make
+
+    def _login_request(self, needs_it: Request, flight: _Flight) -> Request:
         login = self._login
-        request = HOST.again(login, login.stream) if isinstance(login, httpx.Request) else login()
-        if not isinstance(request, httpx.Request):
-            raise TypeError(f"TokenAuth: login returned {type(request).__name__}, not an httpx.Request")
+        made: Any = (
+            self._host.again(login, login.stream) if isinstance(login, self._host.Request) else login()
+        )
+        if not isinstance(made, self._host.Request):
+            raise TypeError(
+                f"TokenAuth: login returned {type(made).__name__}, not an {self._host.name}.Request"
+            )
+        request: Request = made
         request.extensions[FAILED] = partial(setattr, flight, "error")
         if "timeout" in needs_it.extensions:  # a request that is made by hand has none at all
             request.extensions.setdefault("timeout", needs_it.extensions["timeout"])
@@ -260,27 +271,27 @@ class TokenAuth(httpx.Auth):
             request.extensions.setdefault(OPTIONS, {"deadline": options["deadline"]})
         return request
 
-    def _token_in(self, response: httpx.Response | None) -> _Token:
+    def _token_in(self, response: Response | None) -> _Held:
         if response is None:
             raise RuntimeError("a sign-in was answered by nothing")
         record = record_of(response)
         if record is not None and isinstance(record.clock, Clock):
             self._clock = record.clock
-        error = api_error(response)
+        error = self._host.error_of(response)
         if error is not None:
             raise error
         value = self._value(response)
         if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
             where = f"at {self._pointer.text}" if self._pointer is not None else "by the function given"
             problem = f"the sign-in was answered {response.status_code}, and no token was found {where}"
-            raise api_error(response, problem=problem) or RuntimeError(problem)
+            raise self._host.error_of(response, problem=problem) or RuntimeError(problem)
         since = self._clock.time()
         ends = _jwt_end(value)
         if ends is None and self._lifetime is not None:
             ends = since + self._lifetime
-        return _Token(f"{self._scheme} {value}".strip(), since, ends)
+        return _Held(f"{self._scheme} {value}".strip(), since, ends)
 
-    def _value(self, response: httpx.Response) -> Any:
+    def _value(self, response: Any) -> Any:
         if self._extract is not None:
             return self._extract(response)
         try:
@@ -289,11 +300,11 @@ class TokenAuth(httpx.Auth):
             return None
         return next(self._pointer.find(document), None) if self._pointer is not None else None
 
-    def _carry(self, request: httpx.Request, token: _Token) -> None:
+    def _carry(self, request: Request, token: _Held) -> None:
         request.headers[self._header] = token.line
         request.extensions[AUTH] = self
 
-    def _refused_plainly(self, request: httpx.Request, response: httpx.Response, once_more: Any) -> bool:
+    def _refused_plainly(self, request: Request, response: Response, once_more: Any) -> bool:
         """Tell whether a plain transport brought a 401 that a new token may cure; a resilient one has seen to it."""
         if response.status_code != 401 or record_of(response) is not None or once_more is None:
             return False
@@ -303,7 +314,7 @@ class TokenAuth(httpx.Auth):
 
     # ------------------------------------------------------------------- httpx's own two ways, alike but for await
 
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+    def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Give the request a token, signing in first where there is none."""
         for last in (False, True):
             steps = self._steps(request)
@@ -311,28 +322,28 @@ class TokenAuth(httpx.Auth):
                 step = next(steps)
                 while True:
                     match step:
-                        case httpx.Request():
-                            response = yield step
-                            response.read()
-                            step = steps.send(response)
                         case _Flight():
                             self._wait(step)
                             step = next(steps)
                         case float():
                             self._clock.sleep(step)
                             step = next(steps)
-                        case _:
+                        case partial():
                             step = steps.send(_ask(step))
+                        case _:
+                            response = yield step
+                            response.read()
+                            step = steps.send(response)
             except StopIteration as end:
                 self._carry(request, end.value)
             finally:
                 steps.close()
-            once_more = HOST.replay(request)  # judged before it is sent
+            once_more = self._host.replay(request)  # judged before it is sent
             response = yield request
             if last or not self._refused_plainly(request, response, once_more):
                 return
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+    async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Give the request a token, signing in first where there is none."""
         for last in (False, True):
             steps = self._steps(request)
@@ -340,23 +351,23 @@ class TokenAuth(httpx.Auth):
                 step = next(steps)
                 while True:
                     match step:
-                        case httpx.Request():
-                            response = yield step
-                            await response.aread()
-                            step = steps.send(response)
                         case _Flight():
                             await self._await(step)
                             step = next(steps)
                         case float():
                             await self._clock.asleep(step)
                             step = next(steps)
-                        case _:
+                        case partial():
                             step = steps.send(await _aask(step))
+                        case _:
+                            response = yield step
+                            await response.aread()
+                            step = steps.send(response)
             except StopIteration as end:
                 self._carry(request, end.value)
             finally:
                 steps.close()
-            once_more = HOST.replay(request)  # judged before it is sent
+            once_more = self._host.replay(request)  # judged before it is sent
             response = yield request
             if last or not self._refused_plainly(request, response, once_more):
                 return
@@ -392,35 +403,14 @@ async def _aask(question: Callable[[], Any]) -> Any:
     return await anyio.to_thread.run_sync(question)
 
 
-def _network_error(end: BaseException) -> httpx.TransportError | None:
+def _network_error(end: BaseException, host: Library) -> Any:
     """Find the network error during which a generator was closed, if that is why."""
     cause = end.__context__
     for _ in range(8):
-        if cause is None or isinstance(cause, httpx.TransportError):
+        if cause is None or isinstance(cause, host.TransportError):
             return cause
         cause = cause.__context__
     return None
-
-
-def _again(error: Exception) -> Callable[[], Exception]:
-    """Make the error anew for each who waited: one exception must not be raised in two threads."""
-
-    def make() -> Exception:
-        response = getattr(error, "response", None)
-        if response is not None:
-            made = api_error(response, problem=str(error))
-            if made is not None:
-                return made
-        if isinstance(error, httpx.TransportError):
-            made_anew = copy.copy(error)
-            made_anew.__notes__ = []  # of the call that it ends, each has one of its own
-            record = record_of(error)
-            if record is not None:
-                mark_exception(made_anew, record)
-            return made_anew
-        return error
-
-    return make
 
 
 def _jwt_end(token: str) -> float | None:
@@ -439,7 +429,7 @@ def _jwt_end(token: str) -> float | None:
 
 
 # A lock that another thread held while the process forked stays locked in the child for ever.
-_ALIVE: weakref.WeakSet[TokenAuth] = weakref.WeakSet()
+_ALIVE: weakref.WeakSet[Token[Any, Any]] = weakref.WeakSet()
 
 
 def _after_fork() -> None:

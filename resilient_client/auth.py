@@ -6,22 +6,16 @@ saying in `renews` what it makes anew ("nonce", "token"). Under a plain httpx tr
 
 from __future__ import annotations
 
-import hmac
-import secrets
-from typing import TYPE_CHECKING, Any
-
 import httpx
 
-from ._flow.attempt import AUTH
-from ._token import TokenAuth
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+from ._httpx import HOST
+from ._signing import Signing
+from ._token import Token
 
 __all__ = ["HmacAuth", "TokenAuth"]
 
 
-class HmacAuth(httpx.Auth):
+class HmacAuth(Signing[httpx.Request], httpx.Auth):
     """Sign the exact bytes of the body, with a nonce that is never used twice.
 
     The signature is the lower-case hex HMAC of the body as it goes on the wire, keyed with the secret; an empty body signs as zero
@@ -39,66 +33,26 @@ class HmacAuth(httpx.Auth):
         ValueError: the key or the secret is missing, or there is no such digest.
     """
 
-    requires_request_body = True
-    renews = frozenset({"nonce"})
 
-    def __init__(  # noqa: PLR0913 - what differs between APIs that sign
-        self,
-        key: str,
-        secret: str | bytes,
-        *,
-        digest: str = "sha256",
-        key_header: str = "X-API-KEY",
-        sign_header: str = "X-API-SIGN",
-        nonce_header: str = "X-API-NONCE",
-        nonce: Callable[[], str] | None = None,
-        message: Callable[[httpx.Request, str], bytes] | None = None,
-    ) -> None:
-        if not _is_given(key, str):
-            raise ValueError(
-                "HmacAuth needs a key: pass the API key that the vendor gave you (is its variable set?)"
-            )
-        if not _is_given(secret, str | bytes):
-            raise ValueError(
-                "HmacAuth needs a secret: pass the API secret that belongs to the key (is its variable set?)"
-            )
-        for name, value in (("key", key), ("secret", secret)):
-            if isinstance(value, str) and (value != value.strip() or not value.isprintable()):
-                raise ValueError(
-                    f"HmacAuth: the {name} has white space around it, or holds what no header takes: strip() it where it is read"
-                )
-        try:
-            hmac.new(b"k", b"", digest)
-        except (ValueError, TypeError):
-            raise ValueError(
-                f"HmacAuth cannot use the digest {digest!r}; sha256 and sha512 are the usual ones"
-            ) from None
-        self._key = key
-        self._secret = secret.encode() if isinstance(secret, str) else secret
-        self._digest = digest
-        self._key_header, self._sign_header, self._nonce_header = key_header, sign_header, nonce_header
-        self._nonce = nonce or _random_nonce
-        self._message = message
-        self.headers = (key_header, sign_header, nonce_header)
+class TokenAuth(Token[httpx.Request, httpx.Response], httpx.Auth):
+    """Carry a token that is signed in for when there is none, and again when it ends or the API calls it dead.
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Sign the request."""
-        nonce = self._nonce()
-        message = request.content if self._message is None else self._message(request, nonce)
-        request.headers[self._key_header] = self._key
-        request.headers[self._nonce_header] = nonce
-        request.headers[self._sign_header] = hmac.new(self._secret, message, self._digest).hexdigest()
-        request.extensions[AUTH] = self
-        yield request
+    However many threads and tasks meet a dead token, one of them signs in and the others wait for it. A token's end is known from its
+    JWT `exp`, or from `lifetime`, and judged by the transport's clock; it is renewed `leeway` seconds before (at most a tenth of its
+    life). The sign-in itself carries no token, and a 401 that answers it ends the call.
 
-    def __repr__(self) -> str:
-        return f"HmacAuth(key=***, secret=***, digest={self._digest!r})"
+    Args:
+        login: the request that signs in, with an absolute URL, or a callable that makes one.
+        token: where the token is in the answer: a JSON pointer, or a callable on the response.
+        lifetime: seconds that a token lives which does not say so itself.
+        leeway: seconds before its end at which a token is renewed.
+        header, scheme: how the token is sent; `Authorization: Bearer …` when left out.
+        shared: a store through which processes share the token, encrypted: one signs in, and the others take what it got.
+        shared_as: whose token it is, a name for the account: all who share a store and this name share one token.
 
+    Raises:
+        TypeError, ValueError: login, token, lifetime or shared_as cannot be used, or the store has no `encryption_key`.
+        ApiError: from the call that needed it: the sign-in was refused, or its answer holds no token.
+    """
 
-def _is_given(value: Any, kind: Any) -> bool:
-    """Tell whether a credential is there: a variable that is not set comes as None, or as an empty text."""
-    return isinstance(value, kind) and bool(value.strip())
-
-
-def _random_nonce() -> str:
-    return secrets.token_hex(16)
+    _host = HOST

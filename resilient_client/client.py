@@ -177,7 +177,7 @@ class ResilientClient(Lean, httpx.Client):
             stream_of = response.stream
             if not isinstance(stream_of, httpx.SyncByteStream):
                 raise AssertionError  # as httpx does
-            response.stream = Bound(stream_of, response=response, start=started)
+            response.stream = Bound(stream_of, response=response, start=started)  # httpx2: response.stream = Bound(stream_of, start=started)
             self._arrived(request, response)
             try:
                 if response.has_redirect_location:
@@ -273,7 +273,7 @@ class AsyncResilientClient(Lean, httpx.AsyncClient):
             stream_of = response.stream
             if not isinstance(stream_of, httpx.AsyncByteStream):
                 raise AssertionError  # as httpx does
-            response.stream = AsyncBound(stream_of, response=response, start=started)
+            response.stream = AsyncBound(stream_of, response=response, start=started)  # httpx2: response.stream = AsyncBound(stream_of, start=started)
             self._arrived(request, response)
             try:
                 if response.has_redirect_location:

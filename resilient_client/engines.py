@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 
-from ._deadline import UNTIL, Shrinking
+from ._deadline import Shrinking, time_left
+from ._keeping import Keeping
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
@@ -57,77 +58,17 @@ def aiohttp_session(**options: Any) -> ClientSession:
     return ClientSession(**(ours | options), middlewares=middlewares)
 
 
-def keeping(
-    transport: httpx.AsyncBaseTransport,
-) -> tuple[httpx.AsyncBaseTransport, httpx.AsyncBaseTransport]:
-    """Give what sends with a transport that is not httpx's own: calls without a deadline, and calls with one."""
-    if not any(kind.__module__.startswith("httpx_aiohttp.") for kind in type(transport).__mro__):
-        return transport, _Keeping(transport)
-    aiohttps: Any = transport
-    if aiohttps.client is None:
-        aiohttps.client = partial(_session_of, aiohttps)
-    engine = _Aiohttp(aiohttps)
-    return engine, engine
-
-
-class _Keeping(httpx.AsyncBaseTransport):
-    """A transport that keeps the deadline of the call under way, whatever the one beneath it knows of deadlines."""
-
-    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
-        self._inner = inner
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        left = _left()
-        if left is None:
-            return await self._send(request)
-        with anyio.move_on_after(left):
-            response = await self._send(request)
-            if not isinstance(response.stream, httpx.ByteStream):
-                response.stream = _Bounded(response.stream)  # type: ignore[arg-type]  # async by its transport
-            return response
-        raise httpx.ReadTimeout("the call's deadline passed before the answer came")
-
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        return await self._inner.handle_async_request(request)
-
-
-def _left() -> float | None:
-    bound = UNTIL.get()
-    if bound is None:
-        return None
-    until, clock = bound
-    left = max(until - clock.monotonic(), Shrinking.LEAST)
-    return None if left >= Shrinking.MOST else left
-
-
-class _Bounded(httpx.AsyncByteStream):
-    """A body no piece of which is waited for past the deadline, while there is one: it ends where the caller's reading begins."""
-
-    def __init__(self, inner: httpx.AsyncByteStream) -> None:
-        self._inner = inner
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        pieces = aiter(self._inner)
-        while (left := _left()) is not None:
-            with anyio.move_on_after(left) as scope:
-                piece = await anext(pieces, None)
-            if scope.cancelled_caught:
-                raise httpx.ReadTimeout("the call's deadline passed while a body was being read")
-            if piece is None:
-                return
-            yield piece
-        async for piece in pieces:
-            yield piece
-
-    async def aclose(self) -> None:
-        """Let go of the connection."""
-        await self._inner.aclose()
+def over_aiohttp(transport: Any) -> httpx.AsyncBaseTransport:
+    """Give what sends with an `AiohttpTransport` as this library promises."""
+    if transport.client is None:
+        transport.client = partial(_session_of, transport)
+    return _Aiohttp(transport)
 
 
 # ---------------------------------------------------------------------------------------------------- aiohttp
 
 
-class _Aiohttp(_Keeping):
+class _Aiohttp(Keeping):
     """An `AiohttpTransport`, given requests in the form that it sends as they are."""
 
     def __init__(self, inner: Any) -> None:
@@ -199,7 +140,7 @@ def _fitted(request: httpx.Request, to_proxy: httpx.Headers) -> httpx.Request:
 
 def _of_a_deadline(timeouts: Shrinking) -> dict[str, float | None]:
     """Give the timeouts that aiohttp is to keep where the deadline is kept from outside: connecting ends a moment before it does."""
-    given, left = dict(timeouts.given), _left()
+    given, left = dict(timeouts.given), time_left()
     if left is not None:
         left -= min(_MARGIN if left <= _ROUNDED else _MARGIN + 1, left / 5)
         for name in ("connect", "pool"):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 
-from . import _log
 from ._httpx import HOST
-from .loading import PolicyError, rulebook
-from .masking import mask, masked_json, one_line, secrets_of, values_without
-from .outcome import Outcome, Verdict, record_of
+from ._raised import NotNow, Problem, error_of
+from .loading import PolicyError
+from .outcome import record_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ._flow.attempt import Call
     from .policy import Policy
 
 __all__ = [
@@ -29,145 +27,15 @@ __all__ = [
 ]
 
 
-class ApiError(httpx.HTTPStatusError):
+class ApiError(Problem, httpx.HTTPStatusError):
     """The API answered with an error, and the policy knows what it means.
 
     It is an `httpx.HTTPStatusError`, with `request` and `response` as ever; `outcome` tells what the call went through.
     """
 
-    def __init__(  # noqa: PLR0913 - made in this file only
-        self,
-        response: httpx.Response,
-        verdict: Verdict,
-        outcome: Outcome,
-        *,
-        wall: float | None = None,
-        problem: str = "",
-        secrets: frozenset[str] = frozenset(),
-    ) -> None:
-        self.outcome = outcome
-        self.verdict = verdict
-        self.api: str = outcome.api
-        self.code = verdict.code
-        self.name: str = verdict.name
-        self.category: str = verdict.category
-        self.cause: str = verdict.cause
-        self.remedy: str = verdict.remedy
-        self.user_message: str = verdict.user_message
-        self.field = verdict.field
-        self.request_id = verdict.request_id
-        self.retry_after = verdict.retry_after  # seconds, as the server asked when it last answered
-        self._wall = wall
-        request = response.request
-        self._secrets = secrets
-        self._endpoint = request.method, request.url.path
-        super().__init__(problem or self._text(), request=request, response=response)
 
-    def _text(self) -> str:
-        verdict = self.verdict
-        code = (
-            ""
-            if verdict.code is None or verdict.code == verdict.name
-            else f", code {one_line(str(verdict.code))}"
-        )
-        parts = [
-            f"{self.api} {verdict.name} ({verdict.status}{code}) at {one_line(' '.join(self._endpoint))}."
-        ]
-        parts += [text for text in (verdict.cause, verdict.remedy) if text]
-        if verdict.field:
-            parts.append(f"Field: {one_line(verdict.field)}.")
-        if verdict.message:
-            parts.append(f'The API says: "{one_line(verdict.message)}".')
-        if verdict.request_id:
-            parts.append(f"Request id: {one_line(verdict.request_id)}.")
-        tried = len(self.outcome.attempts)
-        if tried > 1 or self.outcome.reason != "not_retryable":
-            parts.append(f"Gave up after {tried} attempt{'s' * (tried != 1)}: {self.outcome.reason}.")
-        if self.outcome.maybe_applied:
-            parts.append("An attempt may have taken effect.")
-        return " ".join(parts)
-
-    def log_record(self) -> dict[str, Any]:
-        """Give what the vendors ask to have logged, as a dict that json.dumps takes; no secret is in it.
-
-        Keys: timestamp (ISO 8601, UTC), requestId, statusCode, errorCode, errorName, errorMessage, endpoint (method and path,
-        without the query), field, category, api, attempts (a count), reason, maybeApplied, elapsed and slept (seconds), body
-        (the error's JSON, secrets hidden; None where it is none).
-        """
-        method, path = self._endpoint
-        return _log.fields(self.verdict, method=method, path=path, wall=self._wall) | {
-            "api": self.api,
-            "attempts": len(self.outcome.attempts),
-            "reason": self.outcome.reason,
-            "maybeApplied": self.outcome.maybe_applied,
-            "elapsed": round(self.outcome.elapsed, 3),
-            "slept": round(self.outcome.slept, 3),
-            "body": self._body(),
-        }
-
-    def _body(self) -> Any:
-        try:
-            body = self.response.json()
-        except Exception:  # noqa: BLE001 - an unread, closed or undecodable body is no reason to fail while reporting one
-            return None
-        return values_without(masked_json(body), self._secrets)
-
-    def support_report(
-        self, *, scopes: str | list[str] | tuple[str, ...] = (), event_id: str | None = None
-    ) -> str:
-        """Write what a vendor's support asks for, one line each, ready to be pasted into a ticket; no secret is in it.
-
-        Args:
-            scopes: the scope set of the API key, which only its owner knows.
-            event_id: the webhook event at issue, where there is one.
-        """
-        method, path = self._endpoint
-        verdict, outcome = self.verdict, self.outcome
-        lines = {
-            "api": self.api,
-            "request path": f"{method} {path}",
-            "response status": verdict.status,
-            "error code": verdict.code,
-            "error name": verdict.name,
-            "message": None if verdict.message is None else one_line(verdict.message),
-            "field": verdict.field,
-            "request id": verdict.request_id,
-            "event_id": event_id,
-            "idempotency_key": outcome.idempotency_key,
-            "key scopes": (scopes if isinstance(scopes, str) else ", ".join(scopes)) or None,
-            "answered at (UTC)": _log.stamp(self._wall),
-            "first sent at (UTC)": _log.stamp(None if self._wall is None else self._wall - outcome.elapsed),
-            "attempts": "; ".join(
-                f"{attempt.number}: {attempt.status or type(attempt.error).__name__} {attempt.verdict.name}"
-                + (f", request id {attempt.request_id}" if attempt.request_id else "")
-                + (f", then waited {attempt.wait:.2f} s" if attempt.wait else "")
-                for attempt in outcome.attempts
-            ),
-            "outcome": outcome.reason
-            + (" (an attempt may have taken effect)" if outcome.maybe_applied else ""),
-            "documented at": verdict.source or None,
-        }
-        return "\n".join(
-            f"{name}: {one_line(str(value), 2000)}" for name, value in lines.items() if value is not None
-        )
-
-
-class _NotNow(httpx.TransportError):
+class _NotNow(NotNow, httpx.TransportError):
     """A request was not sent, and may be later."""
-
-    def __init__(self, message: str, *, request: httpx.Request, retry_after: float, retry_at: float) -> None:
-        super().__init__(message, request=request)
-        self.retry_after = retry_after
-        """Seconds from now after which it is worth asking again, at the earliest."""
-        self.retry_at = retry_at
-        """The same as epoch seconds, by the transport's clock."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (
-            _made_again,
-            (type(self), str(self), self.request, self.retry_after, self.retry_at),
-            self.__dict__,
-        )
 
 
 class CircuitOpen(_NotNow):
@@ -186,51 +54,6 @@ class BulkheadFull(httpx.PoolTimeout):
     """As many calls as may be are under way to this host, and there was no room for this one; it was not sent."""
 
 
-def _made_again(
-    kind: type[_NotNow],
-    message: str,
-    request: httpx.Request,
-    retry_after: float,
-    retry_at: float,
-) -> Exception:
-    return kind(message, request=request, retry_after=retry_after, retry_at=retry_at)
-
-
-def refusal(call: Call, kind: str, retry_in: float) -> Exception:
-    """Make the exception of a call that a protection does not let through."""
-    request, api = call.request, call.rules.api
-    where = f"{request.url.host} ({api})"
-    if kind in {"bulkhead_full", "no_room"}:
-        bulkhead = call.guard.bulkhead
-        why = (
-            "no more may wait" if kind == "bulkhead_full" else "none has ended in the time that this one had"
-        )
-        return BulkheadFull(
-            f"{bulkhead.in_use} calls are under way to {where}, {bulkhead.limit} may be, and {why}; this one was not sent. "
-            "A response counts until its body has been read or closed.",
-            request=request,
-        )
-    if kind == "store_away":
-        return StoreAway(
-            f"the store that the budgets of {where} are shared by is away, and this request was not sent",
-            request=request,
-        )
-    retry_at = call.setting.clock.time() + retry_in
-    if kind == "paced":
-        return PaceExceeded(
-            f"{where} has room for this request in {retry_in:.3g} s, and it has not so much time; it was not sent",
-            request=request,
-            retry_after=retry_in,
-            retry_at=retry_at,
-        )
-    return CircuitOpen(
-        f"{where} has failed too often of late, and is not asked for {retry_in:.3g} s; this request was not sent",
-        request=request,
-        retry_after=retry_in,
-        retry_at=retry_at,
-    )
-
-
 def api_error(
     response: httpx.Response, *, policy: str | Path | Policy | None = None, problem: str = ""
 ) -> ApiError | None:
@@ -238,37 +61,7 @@ def api_error(
 
     `problem` replaces the text, and makes an error of any response.
     """
-    record = record_of(response)
-    if record is not None and (record.reason != "success" or problem):
-        outcome = record.outcome()
-        return ApiError(
-            response, outcome.verdict, outcome, wall=record.wall, problem=problem, secrets=record.secrets
-        )
-    if record is not None:
-        return None
-    from ._flow.classify import classify  # noqa: PLC0415 - a response that no resilient transport has seen
-
-    rules = rulebook(policy)
-    request = response.request
-    try:
-        content: bytes | None = response.content
-    except httpx.ResponseNotRead:
-        content = None
-    reading = classify(
-        rules,
-        response.status_code,
-        response.headers,
-        content,
-        method=request.method,
-        path=request.url.path,
-        now=None,
-    )
-    secrets = secrets_of(request, HOST.body_of(request))
-    verdict = mask(reading.verdict, secrets)
-    if verdict.category == "success" and not problem:
-        return None
-    outcome = Outcome((), verdict, "not_retryable", 0.0, 0.0, maybe_applied=False, api=rules.api)
-    return ApiError(response, verdict, outcome, problem=problem, secrets=secrets)
+    return error_of(response, ApiError, HOST, policy=policy, problem=problem)
 
 
 def raise_for_status(
@@ -281,7 +74,13 @@ def raise_for_status(
     Raises:
         ApiError: the response is an error.
         RuntimeError: the response has no request, which httpx's own `raise_for_status` asks for too.
+        TypeError: it is no response of httpx's.
     """
+    if not isinstance(response, httpx.Response):
+        raise TypeError(
+            f"raise_for_status: {type(response).__module__.partition('.')[0]}.{type(response).__name__} is no httpx.Response; "
+            "each of the two libraries, httpx and httpx2, has a raise_for_status of its own here"
+        )
     record = record_of(response)
     in_memory = record is not None and record.read_whole and isinstance(response.stream, httpx.SyncByteStream)
     if in_memory and not response.is_stream_consumed and not response.is_closed:

@@ -18,7 +18,7 @@ from .ratelimit import RateLimitItem, parse_ratelimit, parse_ratelimit_policy
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import httpx
+    from ._http import Headers
 
 __all__ = [
     "FOREVER",
@@ -346,7 +346,7 @@ class Left(NamedTuple):
     reset_in: float | None  # seconds until there are more
 
 
-def budget_left(headers: httpx.Headers, now: Callable[[], float]) -> Left | None:
+def budget_left(headers: Headers, now: Callable[[], float]) -> Left | None:
     """Read what a reply's headers say of a budget: the RateLimit field, the three fields of its earlier drafts, or the X- ones.
 
     https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/. `now` tells the time in epoch seconds, where
@@ -372,7 +372,7 @@ def budget_left(headers: httpx.Headers, now: Callable[[], float]) -> Left | None
     return Left(remaining, limit, next((reset for reset in resets if reset is not None), None))
 
 
-def _first_number(headers: httpx.Headers, names: Sequence[str]) -> float | None:
+def _first_number(headers: Headers, names: Sequence[str]) -> float | None:
     for name in names:
         # Earlier drafts let the limit be followed by the windows that it is made of.
         text = headers.get(name, "").partition(",")[0].partition(";")[0].strip(_SPACE)

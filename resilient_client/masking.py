@@ -18,8 +18,7 @@ from urllib.parse import parse_qsl
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    import httpx
-
+    from ._http import Headers, Request
     from .outcome import Verdict
 
 __all__ = [
@@ -96,7 +95,7 @@ def _is_secret(name: str) -> bool:
 _is_secret_short = lru_cache(1024)(_is_secret)
 
 
-def masked_headers(headers: httpx.Headers, known: Collection[str] = ()) -> list[tuple[str, str]]:
+def masked_headers(headers: Headers, known: Collection[str] = ()) -> list[tuple[str, str]]:
     """List headers with the secret values hidden, in order; of a Location, the query is one."""
     return [(name, without(_shown(name, value), known)) for name, value in headers.multi_items()]
 
@@ -125,7 +124,7 @@ def masked_json(value: Any, depth: int = 0) -> Any:
     return value
 
 
-def secrets_of(request: httpx.Request, body: bytes | None) -> frozenset[str]:
+def secrets_of(request: Request, body: bytes | None) -> frozenset[str]:
     """List the secret values that a request carries: in its headers, its URL and, where it is in memory, its body.
 
     Longest first matters to nobody but `without`, which sorts. What is shorter than six characters is left out.

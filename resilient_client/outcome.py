@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import httpx
-
     from ._flow.rulebook import Rule, Rulebook
+    from ._http import Request
 
 __all__ = ["Attempt", "Outcome", "Reason", "Verdict", "outcome_of"]
 
@@ -38,7 +37,7 @@ _EXCEPTION_RECORD = "_resilience_record"  # and the attribute under which an exc
 
 # What a call is told by that had nothing to judge, to ask or to tell, and succeeded at first: its request, the rules, when it
 # began and ended (monotonic seconds), and the status. It becomes a Record when somebody asks.
-Brief = tuple["httpx.Request", "Rulebook", float, float, int]
+Brief = tuple["Request", "Rulebook", float, float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ class Record:
     What most calls never touch is a default of the class: a call that succeeds at first pays for two timestamps.
     """
 
-    request: httpx.Request  # of the newest attempt
+    request: Request  # of the newest attempt
     rules: Rulebook
     started: float  # monotonic seconds
     ended: float

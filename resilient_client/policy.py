@@ -36,11 +36,11 @@ from .loading import PolicyError, base_file, policy_names
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    import httpx
     from pydantic_core.core_schema import ModelSchema
 
     from ._bounds import Bound, Plan
     from ._flow.rulebook import Rulebook
+    from ._http import Response
     from ._lint import Finding
     from .outcome import Verdict
 
@@ -152,7 +152,7 @@ class Policy(Table):
         private = state.get("__pydantic_private__") or {}
         return {**state, "__pydantic_private__": {**private, "_rulebook": None}}
 
-    def classify(self, response: httpx.Response) -> Verdict:
+    def classify(self, response: Response) -> Verdict:
         """Tell what a response means. Pure: nothing is sent, read or remembered, and no reply makes it raise.
 
         A body that has not been read, or is longer than `limits.body`, is not looked at. Times that a server names are measured

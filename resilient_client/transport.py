@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from ._core import BYTES, Core, observed_by
+from ._core import Core, observed_by
 from ._drive import aclose, adrive, close, drive
 from ._flow.entry import abandon
-from ._httpx import AsyncWatched, Watched, bound_reads, engines_of, quicken
+from ._httpx import BYTES, HOST, AsyncWatched, Watched, bound_reads, engines_of, quicken
 from .outcome import RECORD
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class ResilientTransport(httpx.BaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
-        self.core = Core(policy, clock=clock, deadline=deadline, protections=protections)
+        self.core = Core(HOST, policy, clock=clock, deadline=deadline, protections=protections)
         self.core.tell(observed_by(observers, tasks=False))
         self._inner: httpx.BaseTransport = httpx.HTTPTransport() if transport is None else transport
         self._quick = self._engine = self._inner  # what sends: calls without a deadline, and all others
@@ -89,7 +89,7 @@ class ResilientTransport(httpx.BaseTransport):
             call = core.call(request, started)
             guard = call.guard
         crowd = guard.crowd
-        response: httpx.Response | None = None
+        response: Any = None
         crowd.began = crowd.begin()
         try:
             if call is None or call.begun:
@@ -187,7 +187,7 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
-        self.core = Core(policy, clock=clock, deadline=deadline, protections=protections)
+        self.core = Core(HOST, policy, clock=clock, deadline=deadline, protections=protections)
         self.core.tell(observed_by(observers, tasks=True))
         self._inner: httpx.AsyncBaseTransport = (
             quicken(httpx.AsyncHTTPTransport()) if transport is None else transport
@@ -206,7 +206,7 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
             call = core.call(request, started)
             guard = call.guard
         crowd = guard.crowd
-        response: httpx.Response | None = None
+        response: Any = None
         crowd.began = crowd.begin()
         try:
             if call is None or call.begun:

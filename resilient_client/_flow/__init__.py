@@ -25,14 +25,13 @@ from .steps import Ask, Body, Discard, Queue, Race, Raced, Read, Send, Sign, Sle
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    import httpx
-
+    from resilient_client._http import Request, Response
     from resilient_client.outcome import Reason
 
     from .attempt import Call
     from .steps import Moment
 
-    Steps = Generator[Step, Told, httpx.Response | None]
+    Steps = Generator[Step, Told, Response | None]
 
 __all__ = [
     "Ask",
@@ -69,7 +68,7 @@ def flow(call: Call) -> Steps:
     if call.opening is None:
         attempt.begin(call)
     sent_at = call.started
-    refused: httpx.Request | None = None
+    refused: Request | None = None
     signing = call.sign_first
     while True:
         # All that an attempt brought is forgotten here but for its verdict: ten thousand calls may be asleep at a time.
@@ -98,8 +97,8 @@ class Resume(NamedTuple):
 
 
 def _attempt(  # noqa: C901, PLR0911, PLR0912 - the way of an attempt, on one screen
-    call: Call, sent_at: float, refused: httpx.Request | None, *, signing: bool
-) -> Generator[Step, Told, Resume | httpx.Response | None]:
+    call: Call, sent_at: float, refused: Request | None, *, signing: bool
+) -> Generator[Step, Told, Resume | Response | None]:
     """Make one attempt, and judge it. Give what the call ends with, or when the next attempt is due."""
     opening, call.opening = call.opening, None
     if call.guard is not None and call.guard.gated and opening is None:
@@ -155,14 +154,14 @@ def _attempt(  # noqa: C901, PLR0911, PLR0912 - the way of an attempt, on one sc
     return Resume(answer.seconds, answer.refresh, now)
 
 
-def _worth_reading(call: Call, response: httpx.Response) -> bool:
+def _worth_reading(call: Call, response: Response) -> bool:
     """Tell whether the body of a success may hold what a rule asks for; streams and large bodies are left alone."""
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().casefold()
     is_json = kind == "application/json" or kind.endswith("+json")
     return is_json and not attempt.longer_than(response, call.rules.body_limit)
 
 
-def _read(call: Call, told: Told, response: httpx.Response | None) -> Reading:
+def _read(call: Call, told: Told, response: Response | None) -> Reading:
     if response is None:
         error = (
             told.error
@@ -228,7 +227,7 @@ def _token_expired(call: Call, told: Told) -> bool:
     return ask is not None and bool(ask(call.request, told.wall, call.rules.token_lifetime))
 
 
-def _succeed(call: Call, told: Told, response: httpx.Response, sent_at: float) -> Steps:
+def _succeed(call: Call, told: Told, response: Response, sent_at: float) -> Steps:
     call.status, call.sent, call.ended = response.status_code, sent_at, told.at
     if call.guard is not None:
         if call.entry is not None:
@@ -242,7 +241,7 @@ def _succeed(call: Call, told: Told, response: httpx.Response, sent_at: float) -
     return response
 
 
-def _settle(call: Call, reason: Reason, told: Told, response: httpx.Response | None) -> Steps:
+def _settle(call: Call, reason: Reason, told: Told, response: Response | None) -> Steps:
     call.reason, call.ended, call.wall, call.error = reason, told.at, told.wall or None, told.error
     if call.guard is not None:
         well = bool(call.tried) and told.error is None and not report.fails(call.tried[-1].verdict)

@@ -8,7 +8,7 @@ from .attempt import headers_set_by
 from .key import with_field
 
 if TYPE_CHECKING:
-    import httpx
+    from resilient_client._http import Request
 
     from .attempt import Call
 
@@ -26,7 +26,7 @@ def prepare(call: Call, change: tuple[str, ...]) -> bool:
     return True
 
 
-def next_request(call: Call) -> httpx.Request:
+def next_request(call: Call) -> Request:
     """Make the request of the next attempt, unsigned where an auth will sign it; the same one, where nothing changes."""
     body, call.body = call.body, None
     if body is None and call.auth is None and call.stream is call.request.stream:
@@ -34,9 +34,9 @@ def next_request(call: Call) -> httpx.Request:
     return copied(call, body)
 
 
-def copied(call: Call, body: bytes | None = None) -> httpx.Request:
+def copied(call: Call, body: bytes | None = None) -> Request:
     """Make a new request like the newest one, unsigned where an auth will sign it, with these bytes as its body if they are given."""
-    request = call.host.again(call.request, call.stream, body)
+    request: Request = call.host.again(call.request, call.stream, body)
     if body is not None:
         call.stream = request.stream
     if call.auth is not None:

@@ -18,7 +18,7 @@ from .rulebook import IDEMPOTENT_METHODS, SAFE_METHODS, Rulebook
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import httpx
+    from resilient_client._http import URL, Host, Request, Response
 
     from .steps import Told
 
@@ -29,7 +29,6 @@ __all__ = [
     "HOP",
     "OPTIONS",
     "Call",
-    "Host",
     "Setting",
     "arrive",
     "begin",
@@ -58,28 +57,6 @@ _CALLERS_OWN = frozenset({"UnsupportedProtocol", "LocalProtocolError"})
 _DEADLY = frozenset({"SSLCertVerificationError"})
 
 
-class Host(Protocol):
-    """What a flow needs from the HTTP library, so that it need not know which one it is."""
-
-    def replay(self, request: httpx.Request) -> Any:
-        """Give the stream that puts the same body on the wire once more; None where that cannot be had."""
-
-    def body_of(self, request: httpx.Request) -> bytes | None:
-        """Give the body where it is bytes in memory, None otherwise."""
-
-    def again(self, request: httpx.Request, stream: Any, body: bytes | None = None) -> httpx.Request:
-        """Make a new request with this stream, or with these bytes as its body."""
-
-    def decoded(self, response: httpx.Response, content: bytes, limit: int) -> bytes | None:
-        """Undo the Content-Encoding of an error's body; None where it cannot be, or would grow past the limit."""
-
-    def with_cookies(self, response: httpx.Response, lines: tuple[bytes, ...]) -> None:
-        """Put the Set-Cookie lines of earlier responses before the response's own."""
-
-    def refused(self, call: Call, kind: str, retry_in: float) -> Exception:
-        """Make the exception of a call that a protection does not let through, `retry_in` seconds being infinite or not."""
-
-
 class Setting(Protocol):
     """What all calls of one transport share; the transport is it."""
 
@@ -90,7 +67,7 @@ class Setting(Protocol):
         """What knows the HTTP library."""
 
     @property
-    def keep_cookies(self) -> Callable[[httpx.Request, httpx.Response], None] | None:
+    def keep_cookies(self) -> Callable[[Any, Any], None] | None:
         """Take the cookies of a discarded response; None: they go onto the final one."""
 
     def chance(self) -> float:
@@ -108,21 +85,21 @@ class Call(Record):
     auth: Any = None  # the auth that is run again for each further attempt
     sign_first = False  # a redirect on the same origin: sign before the first send too
     stream: Any = None  # the body once more, for further attempts; None where it cannot be sent twice
-    searched: httpx.Request | None = None  # whose secrets are known
+    searched: Request | None = None  # whose secrets are known
     cookies: tuple[bytes, ...] = ()  # the Set-Cookie lines of discarded responses
     body: bytes | None = None  # what the body becomes in the next attempt, where the policy changes it
     error: Exception | None = None  # what the call ended with, where it was no response
     opening: Told | None = None  # what the first attempt brought, until the flow looks at it
     begun = False  # `begin` has judged it, and the caller's own request can be sent as it is
     travelled = False  # its extensions tell its redirects of it
-    watch: Callable[[Call, Tried | None, httpx.Response | None], None] | None = None  # told of every attempt
+    watch: Callable[[Call, Tried | None, Response | None], None] | None = None  # told of every attempt
     guard: Any = None  # what protects it; None: nothing does
     entry: Any = None  # what its newest attempt holds of that
     asleep = False  # it waits before a retry
     price = 0  # what the retry budget took for its newest retry
     reporter: Any = None  # what tells those who observe the call; None where nobody does
 
-    def __init__(self, request: httpx.Request, rules: Rulebook, started: float, setting: Setting) -> None:
+    def __init__(self, request: Request, rules: Rulebook, started: float, setting: Setting) -> None:
         self.request = request
         self.rules = rules
         self.started = self.ended = started
@@ -151,12 +128,12 @@ class Call(Record):
         """Give what the caller asked for in the request's extensions."""
         return self.options.get(name, default) if self.options else default
 
-    def watched(self, tried: Tried | None, response: httpx.Response | None) -> None:
+    def watched(self, tried: Tried | None, response: Response | None) -> None:
         """Tell whoever watches of an attempt, None being the one that succeeded."""
         if self.watch is not None:
             self.watch(self, tried, response)
 
-    def keep_cookies(self, response: httpx.Response) -> None:
+    def keep_cookies(self, response: Response) -> None:
         """Keep the cookies of a response that will be discarded."""
         lines = [value for name, value in response.headers.raw if name.lower() == b"set-cookie"]
         if not lines:
@@ -184,19 +161,17 @@ class Hop:
 
     __slots__ = ("origin", "owner", "until")
 
-    def __init__(self, request: httpx.Request, until: float | None) -> None:
+    def __init__(self, request: Request, until: float | None) -> None:
         self.owner = weakref.ref(request)
         self.origin = _origin(request.url)
         self.until = until
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+def _origin(url: URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
-def arrive(
-    request: httpx.Request, auth: Any, deadline: float | None, now: float
-) -> tuple[Any, bool, float | None]:
+def arrive(request: Request, auth: Any, deadline: float | None, now: float) -> tuple[Any, bool, float | None]:
     """Tell a new call from a redirected one; give the auth that may sign it, whether to sign first, and the deadline.
 
     A redirect keeps the first request's deadline. On the same origin it is signed anew, for its body or its method may have
@@ -265,7 +240,7 @@ def begin(call: Call) -> None:
         key.give(call)
 
 
-def longer_than(response: httpx.Response, limit: int) -> bool:
+def longer_than(response: Response, limit: int) -> bool:
     """Tell whether a response says itself that its body is longer than this many bytes."""
     length = response.headers.get("Content-Length", "")
     return length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > limit)

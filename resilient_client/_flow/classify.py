@@ -29,7 +29,7 @@ from .rulebook import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    import httpx
+    from resilient_client._http import Headers
 
 __all__ = ["Reading", "classify", "network_reading", "server_wait"]
 
@@ -45,7 +45,7 @@ class Reading(NamedTuple):
 def classify(  # noqa: PLR0913 - the parts of a reply
     rules: Rulebook,
     status: int,
-    headers: httpx.Headers,
+    headers: Headers,
     body: bytes | None,
     *,
     method: str = "GET",
@@ -97,7 +97,7 @@ def _first_rule(  # noqa: PLR0913, PLR0917 - the parts of a reply, each of which
     rules: Rulebook,
     code: Code | None,
     status: int,
-    headers: httpx.Headers,
+    headers: Headers,
     document: Any,
     method: str,
     path: str,
@@ -110,7 +110,7 @@ def _first_rule(  # noqa: PLR0913, PLR0917 - the parts of a reply, each of which
     return None
 
 
-def _holds(clause: Clause, headers: httpx.Headers, document: Any, method: str, path: str) -> bool:
+def _holds(clause: Clause, headers: Headers, document: Any, method: str, path: str) -> bool:
     for name, wanted in clause.headers:
         value = headers.get(name)
         if isinstance(wanted, bool):
@@ -129,7 +129,7 @@ def _equal(found: Any, wanted: Any) -> bool:
     return bool(found == wanted) and isinstance(found, bool) == isinstance(wanted, bool)
 
 
-def _allowed(rules: Rulebook, rule: Rule | None, status: int, headers: httpx.Headers) -> Retry | None:
+def _allowed(rules: Rulebook, rule: Rule | None, status: int, headers: Headers) -> Retry | None:
     allowed = rule.retry if rule else None
     if rules.should_retry is None or (rule is None and status < 400):
         return allowed
@@ -141,9 +141,7 @@ def _allowed(rules: Rulebook, rule: Rule | None, status: int, headers: httpx.Hea
     return allowed
 
 
-def server_wait(
-    places: Iterable[Hint], headers: httpx.Headers, document: Any, now: float | None
-) -> float | None:
+def server_wait(places: Iterable[Hint], headers: Headers, document: Any, now: float | None) -> float | None:
     """Find how many seconds the server asks to wait; the first place with a value that can be read wins."""
     clock: float | None = None
     present = _present(headers)
@@ -174,7 +172,7 @@ def server_wait(
 _NO_CLOCK = -1.0
 
 
-def _clock(headers: httpx.Headers, now: float | None) -> float:
+def _clock(headers: Headers, now: float | None) -> float:
     # Points in time are measured by the server's own clock, where the reply shows it.
     return hints.server_now(headers.get_list("Date"), _NO_CLOCK if now is None else now)
 
@@ -220,7 +218,7 @@ def _first_id(pointers: Iterable[Pointer], document: Any) -> str | None:
     return None if code is None else str(code)
 
 
-def _first_header(names: Iterable[str], headers: httpx.Headers) -> str | None:
+def _first_header(names: Iterable[str], headers: Headers) -> str | None:
     present = _present(headers)
     for name in names:
         if _on_the_wire(name) in present and (value := headers.get(name)):
@@ -228,7 +226,7 @@ def _first_header(names: Iterable[str], headers: httpx.Headers) -> str | None:
     return None
 
 
-def _present(headers: httpx.Headers) -> set[bytes]:
+def _present(headers: Headers) -> set[bytes]:
     """List the names of a reply's headers: to ask httpx's own for each takes ten times as long."""
     return {name.lower() for name, _ in headers.raw}
 

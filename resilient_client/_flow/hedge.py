@@ -18,9 +18,8 @@ from .steps import Race, Send
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    import httpx
-
     from resilient_client._guard.guards import Guard
+    from resilient_client._http import Request
 
     from .attempt import Call
     from .entry import Entry
@@ -64,7 +63,7 @@ def _may_be_hedged(call: Call) -> bool:
     )
 
 
-def _second(call: Call) -> httpx.Request | None:
+def _second(call: Call) -> Request | None:
     """Make the hedge of an attempt, where the host is well, and where it is allowed, paid for, and has room."""
     guard: Guard = call.guard
     entry: Entry = call.entry

@@ -13,8 +13,7 @@ from .entry import ask, release
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    import httpx
-
+    from resilient_client._http import Response
     from resilient_client.outcome import Verdict
 
     from .attempt import Call
@@ -87,7 +86,7 @@ def ended(call: Call, now: float, *, well: bool) -> Generator[Step, Told, None]:
         yield from ask(budget, partial(budget.first_try_succeeded, now))
 
 
-def went_well(call: Call, response: httpx.Response, now: float) -> None:
+def went_well(call: Call, response: Response, now: float) -> None:
     """Tell the engines of an attempt that `at_once` let through, and that succeeded. It keeps its room."""
     entry: Entry = call.entry
     if entry.slot is not None and entry.pacer is not None:
@@ -114,7 +113,7 @@ def _speaks_of_the_host(error: Exception) -> bool:
     return worth_repeating(error) and not any(kind.__name__ == "PoolTimeout" for kind in type(error).__mro__)
 
 
-def _left(call: Call, response: httpx.Response) -> hints.Left | None:
+def _left(call: Call, response: Response) -> hints.Left | None:
     """Read what a reply says of its budget; what it says of times that are far away is asked about again meanwhile."""
     left = hints.budget_left(response.headers, call.setting.clock.time)
     if left is None or left.reset_in is None:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import httpx
-
     from resilient_client._guard.bulkhead import Place
+    from resilient_client._http import Request, Response
 
     from .attempt import Call
 
@@ -38,7 +37,7 @@ __all__ = [
 class Send(NamedTuple):
     """Send this request. Told: the response, its body unread; or the error."""
 
-    request: httpx.Request
+    request: Request
     until: (
         float | None
     )  # when the call's deadline passes; every timeout of the attempt shrinks to what is left
@@ -50,17 +49,17 @@ class Race(NamedTuple):
     Told: as by `Send`, and a `Raced`. The other one is called off, and closed where its answer has come all the same.
     """
 
-    request: httpx.Request
+    request: Request
     until: float | None
     auth: object  # signs the second one; None: nothing does
     delay: float  # seconds
-    second: Callable[[], httpx.Request | None]  # makes the second one; None: it must not be sent
+    second: Callable[[], Request | None]  # makes the second one; None: it must not be sent
 
 
 class Raced(NamedTuple):
     """How a race went."""
 
-    request: httpx.Request  # the one whose answer counts
+    request: Request  # the one whose answer counts
     sent: int  # requests, 1 or 2
 
 
@@ -80,7 +79,7 @@ class Queue(NamedTuple):
 class Read(NamedTuple):
     """Read an error's body, to the end or to a bound, and keep it for the caller. Told: a Body."""
 
-    response: httpx.Response
+    response: Response
     limit: int  # bytes
     until: float | None  # when the call's deadline passes
     patience: float  # seconds that reading may take where there is no deadline
@@ -89,7 +88,7 @@ class Read(NamedTuple):
 class Discard(NamedTuple):
     """Let go of a response that the caller will not see: its connection is free after this, or closed."""
 
-    response: httpx.Response
+    response: Response
 
 
 class Sleep(NamedTuple):
@@ -101,9 +100,9 @@ class Sleep(NamedTuple):
 class Sign(NamedTuple):
     """Run the request's own auth over it again, signing in anew where the auth asks for it. Told: nothing, or the error."""
 
-    request: httpx.Request
+    request: Request
     auth: object
-    refused: httpx.Request | None  # the request whose token the API called dead, where that is why
+    refused: Request | None  # the request whose token the API called dead, where that is why
     until: float | None
 
 
@@ -128,7 +127,7 @@ class Told(NamedTuple):
     """What came back, and when."""
 
     at: float
-    response: httpx.Response | None = None
+    response: Response | None = None
     error: Exception | None = None
     body: Body | None = None
     wall: float = 0.0  # epoch seconds; told with every Body

@@ -9,10 +9,12 @@ a signed body or comes back too early finds out here.
     api = Sandbox("zerotrace")                                      # the same rules in memory
     client = httpx.Client(base_url=api.base_url, transport=httpx.MockTransport(api.handler))
 
+httpx2 is served likewise; this package imports neither library before it is asked for a client of it.
+
 Each API is one file: its state and its rules. What goes wrong besides is said by `faults`: a rate, a line (see `spec`), a
 `Schedule`, `RandomFaults`, or any function.
 
-The way of a request: `_server` (sockets) or `_memory` (httpx objects) makes a `Request` of it and hands it in at the `Desk`; the
+The way of a request: `_server` (sockets) or `_memory` (the objects of httpx or httpx2) makes a `Request` of it and hands it in at the `Desk`; the
 API's state answers with a `Reply`, spoiled by a fault or not; `_server` or `_memory` carries the reply out.
 """
 

@@ -6,18 +6,23 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
 
-import httpx
-
-from resilient_client import AsyncResilientClient, ResilientClient
 from resilient_client.clock import default_clock
 from resilient_client.sandbox._api import Api, Clock, Faults
 from resilient_client.sandbox._desk import Desk
+from resilient_client.sandbox._host import host
 from resilient_client.sandbox._memory import Memory
 from resilient_client.sandbox.spec import read_faults
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
+    import httpx
+    import httpx2
+
+    import resilient_client.httpx2
+    from resilient_client import AsyncResilientClient, ResilientClient, _http
+    from resilient_client.sandbox._host import Library
     from resilient_client.sandbox._server import Server
     from resilient_client.sandbox.customer_verification import CustomerVerification
     from resilient_client.sandbox.dual import Dual
@@ -54,7 +59,7 @@ class Sandbox(Generic[ApiT]):
     """A local stand-in for an API, which refuses what the API would refuse.
 
     As a context manager it serves on 127.0.0.1 (`port=0` takes any free port) from a thread of its own. Without being
-    started it serves in memory: `httpx.MockTransport(sandbox.handler)`.
+    started it serves in memory: `httpx.MockTransport(sandbox.handler)`, or httpx2's; it imports neither library itself.
 
     `clock` gives the time that nonces, budgets and dates are judged by, the default clock when left out; one that runs
     fast, or stands still, will do.
@@ -186,30 +191,55 @@ class Sandbox(Generic[ApiT]):
         """All that a caller needs to know to be let in, by name."""
         return dict(self.state.credentials)
 
-    def client(self, **options: Any) -> ResilientClient:
+    @overload
+    def client(self, *, library: Literal["httpx"] = "httpx", **options: Any) -> ResilientClient: ...
+
+    @overload
+    def client(
+        self, *, library: Literal["httpx2"], **options: Any
+    ) -> resilient_client.httpx2.ResilientClient: ...
+
+    def client(self, *, library: Library = "httpx", **options: Any) -> Any:
         """Open a resilient client for this sandbox: policy, URL, credentials and clock are set, unless given.
 
         A sandbox that is not started is called in memory. `headers` are added to those of the credentials; all other options
-        of `ResilientClient` replace what is set here.
+        of `ResilientClient` replace what is set here. With `library="httpx2"` the client is that of `resilient_client.httpx2`.
+
+        Raises ValueError for any other library, ImportError for one that is not installed.
         """
-        return ResilientClient(**self._options(options, httpx.MockTransport(Memory(self._desk).handle)))
+        memory = Memory(self._desk).handle
+        return host(library).resilient.ResilientClient(**self._options(options, library, memory))
 
-    def async_client(self, **options: Any) -> AsyncResilientClient:
+    @overload
+    def async_client(
+        self, *, library: Literal["httpx"] = "httpx", **options: Any
+    ) -> AsyncResilientClient: ...
+
+    @overload
+    def async_client(
+        self, *, library: Literal["httpx2"], **options: Any
+    ) -> resilient_client.httpx2.AsyncResilientClient: ...
+
+    def async_client(self, *, library: Library = "httpx", **options: Any) -> Any:
         """Open an async one; see `client`."""
-        return AsyncResilientClient(**self._options(options, httpx.MockTransport(Memory(self._desk).ahandle)))
+        memory = Memory(self._desk).ahandle
+        return host(library).resilient.AsyncResilientClient(**self._options(options, library, memory))
 
-    def _options(self, given: dict[str, Any], memory: httpx.MockTransport) -> dict[str, Any]:
+    def _options(
+        self, given: dict[str, Any], library: Library, memory: Callable[[_http.Request], Any]
+    ) -> dict[str, Any]:
+        http = host(library).http
         options: dict[str, Any] = {
             "policy": self._name,
             "base_url": self.base_url,
             "trust_env": False,  # a proxy of the environment has no way to this process
-            **self.state.sign_in(self.base_url),
+            **self.state.sign_in(self.base_url, library),
         }
         if hasattr(self.clock, "sleep") and hasattr(self.clock, "asleep"):
             options["clock"] = self.clock
         if self._server is None:
-            options["transport"] = memory
-        headers = httpx.Headers(options.get("headers"))
+            options["transport"] = http.MockTransport(memory)
+        headers = http.Headers(options.get("headers"))
         headers.update(given.get("headers"))
         return options | given | {"headers": headers}
 
@@ -264,16 +294,28 @@ class Sandbox(Generic[ApiT]):
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    def handler(self, request: httpx.Request) -> httpx.Response:
-        """Answer in memory: for `httpx.MockTransport`, sync or async.
+    @overload
+    def handler(self, request: httpx.Request) -> httpx.Response: ...
 
-        Raises the httpx exception that the wire would: ReadError for a reset, RemoteProtocolError for a connection closed
+    @overload
+    def handler(self, request: httpx2.Request) -> httpx2.Response: ...
+
+    def handler(self, request: _http.Request) -> Any:
+        """Answer in memory: for the `MockTransport` of httpx or of httpx2, sync or async.
+
+        Raises the library's exception that the wire would: ReadError for a reset, RemoteProtocolError for a connection closed
         without a reply or in the middle of a body, ReadTimeout for a reply that comes too late. Delays pass at once on a clock
         that can be moved (`VirtualClock`); on any other they are slept out in the calling thread. All that is answered here
         comes over one connection, as far as "stale" goes.
         """
         return self._memory.handle(request)
 
-    async def async_handler(self, request: httpx.Request) -> httpx.Response:
-        """Answer likewise, for `httpx.MockTransport` under an async client: delays let other tasks go on."""
+    @overload
+    async def async_handler(self, request: httpx.Request) -> httpx.Response: ...
+
+    @overload
+    async def async_handler(self, request: httpx2.Request) -> httpx2.Response: ...
+
+    async def async_handler(self, request: _http.Request) -> Any:
+        """Answer likewise, for the `MockTransport` under an async client: delays let other tasks go on."""
         return await self._memory.ahandle(request)

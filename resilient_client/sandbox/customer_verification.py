@@ -18,9 +18,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-import httpx
-
-from resilient_client.auth import TokenAuth
 from resilient_client.sandbox._api import Api, Faults, RefusedError, Reply, Request
 from resilient_client.sandbox._budget import RollingBudget
 from resilient_client.sandbox._customer_fields import (
@@ -31,10 +28,13 @@ from resilient_client.sandbox._customer_fields import (
     document_of,
     invalid,
 )
+from resilient_client.sandbox._host import host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import date
+
+    from resilient_client.sandbox._host import Library
 
 State = Literal["NEW", "UNDER_REVIEW", "APPROVED", "NEEDS_ADDITIONAL_INFORMATION"]
 
@@ -221,10 +221,11 @@ class CustomerVerification(Api):
             "webhook_secret": self._webhook_secret,
         }
 
-    def sign_in(self, base_url: str) -> Mapping[str, httpx.Auth]:
+    def sign_in(self, base_url: str, library: Library = "httpx") -> Mapping[str, Any]:
         """Carry a JWT, and sign in for it with the key."""
-        login = httpx.Request("POST", f"{base_url}/auth/token", headers={"X-API-Key": self._key})
-        return {"auth": TokenAuth(login, "/token")}
+        http, resilient = host(library)
+        login = http.Request("POST", f"{base_url}/auth/token", headers={"X-API-Key": self._key})
+        return {"auth": resilient.TokenAuth(login, "/token")}
 
     def requests_spent(self, now: float) -> int:
         """Tell how many requests count against the limit `now` (monotonic seconds of the sandbox's clock)."""

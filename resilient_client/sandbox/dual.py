@@ -18,9 +18,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-import httpx
-
-from resilient_client.auth import TokenAuth
 from resilient_client.sandbox._api import Api, Faults, RefusedError, Reply, Request
 from resilient_client.sandbox._dual_reading import (
     body_of,
@@ -52,11 +49,14 @@ from resilient_client.sandbox._dual_schema import (
     read_schema,
     with_defaults,
 )
+from resilient_client.sandbox._host import host
 from resilient_client.sandbox._jwt import claims_of, signed_token
 from resilient_client.sandbox._tiers import tiers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from resilient_client.sandbox._host import Library
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # all others are 501
 LOGIN, REGISTER = "POST /wallets/login", "POST /wallets/register"  # for callers who have no token yet
@@ -170,14 +170,15 @@ class Dual(Api):
             "read_only_key": self._read_only_key,
         }
 
-    def sign_in(self, base_url: str) -> Mapping[str, Any]:
+    def sign_in(self, base_url: str, library: Library = "httpx") -> Mapping[str, Any]:
         """Log in for a token, and send the key along with everything."""
+        http, resilient = host(library)
         headers = {"x-api-key": self._key}
         login = {"email": self.wallet.email, "password": self.wallet.password}
         return {
             "headers": headers,
-            "auth": TokenAuth(
-                lambda: httpx.Request("POST", f"{base_url}/wallets/login", json=login, headers=headers)
+            "auth": resilient.TokenAuth(
+                lambda: http.Request("POST", f"{base_url}/wallets/login", json=login, headers=headers)
             ),
         }
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard, cast
 
-from resilient_client.auth import HmacAuth
 from resilient_client.sandbox._api import Api, Faults, RefusedError, Reply, Request
 from resilient_client.sandbox._budget import RollingBudget
+from resilient_client.sandbox._host import host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import httpx
+    from resilient_client.sandbox._host import Library
 
 # US dollars for one unit. The rates never move, so that a demonstration can be checked by hand.
 RATES: dict[str, Decimal] = {
@@ -125,9 +125,9 @@ class Zerotrace(Api):
         """The partner's key and secret; a rotation changes the secret."""
         return {"key": self.key, "secret": self.secret}
 
-    def sign_in(self, base_url: str) -> Mapping[str, httpx.Auth]:  # noqa: ARG002 - other APIs have a login
+    def sign_in(self, base_url: str, library: Library = "httpx") -> Mapping[str, Any]:  # noqa: ARG002 - other APIs have a login
         """Sign each request."""
-        return {"auth": HmacAuth(self.key, self.secret)}
+        return {"auth": host(library).resilient.HmacAuth(self.key, self.secret)}
 
     def weight_spent(self, now: float) -> int:
         """Tell the weight units that count against the budget `now` (monotonic seconds of the sandbox's clock)."""

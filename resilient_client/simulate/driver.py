@@ -7,9 +7,7 @@ a race are the library's own, and a call begins and ends as in `ResilientTranspo
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from resilient_client._flow import Ask, Body, Queue, Race, Read, Send, Sleep, Told, flow
 from resilient_client._race import _Answer, _is_over, _tell, _winner
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from resilient_client._core import Core
     from resilient_client._flow import Step, Steps
     from resilient_client._flow.attempt import Call
+    from resilient_client._http import Request, Response
 
     from .server import Answered, Server
     from .world import World
@@ -32,7 +31,7 @@ class Journey:
 
     def __init__(  # noqa: PLR0913 - all that a call meets, by keyword
         self,
-        request: httpx.Request,
+        request: Request,
         *,
         world: World,
         server: Server,
@@ -57,7 +56,7 @@ class Journey:
         else:
             self._lead(None)
 
-    def _opened(self, brought: httpx.Response | Exception) -> None:
+    def _opened(self, brought: Response | Exception) -> None:
         told = self._told(brought)
         if told.response is not None and told.response.status_code in self.call.rules.at_once:
             self._core.let_through(self.call, told.response)
@@ -77,12 +76,12 @@ class Journey:
             while (told := self._carried_out(step)) is not None:
                 step = self._steps.send(told)
         except StopIteration as end:
-            response: httpx.Response | None = end.value
+            response: Response | None = end.value
         else:
             return
         self._end(response)
 
-    def _end(self, response: httpx.Response | None) -> None:
+    def _end(self, response: Response | None) -> None:
         crowd = self.call.guard.crowd
         crowd.ended = crowd.end()
         if response is not None:
@@ -110,7 +109,7 @@ class Journey:
                 return self._now()
         return None
 
-    def _send(self, request: httpx.Request, until: float | None, answered: Answered) -> None:
+    def _send(self, request: Any, until: float | None, answered: Answered) -> None:
         self.requests += 1
         patience = self._timeout if until is None else min(self._timeout, max(0.0, until - self._world.now))
         self._server.send(request, patience, answered)
@@ -131,8 +130,8 @@ class Journey:
     def _now(self) -> Told:
         return Told(self._world.now)
 
-    def _told(self, brought: httpx.Response | Exception) -> Told:
-        if isinstance(brought, httpx.Response):
+    def _told(self, brought: Response | Exception) -> Told:
+        if not isinstance(brought, Exception):
             return self._core.told(brought, None)
         return self._core.told(None, brought)
 
@@ -144,7 +143,7 @@ class _Field:
         self,
         step: Race,
         world: World,
-        send: Callable[[httpx.Request, float | None, Answered], None],
+        send: Callable[[Any, float | None, Answered], None],
         go: Callable[[Told], None],
     ) -> None:
         self._step = step
@@ -165,14 +164,14 @@ class _Field:
         if second is not None:
             self._start(second)
 
-    def _start(self, request: httpx.Request) -> None:
+    def _start(self, request: Request) -> None:
         self._sent += 1
         self._send(request, self._step.until, partial(self._come, request))
 
-    def _come(self, request: httpx.Request, brought: httpx.Response | Exception) -> None:
+    def _come(self, request: Request, brought: Response | Exception) -> None:
         if self._over:
             return
-        if isinstance(brought, httpx.Response):
+        if not isinstance(brought, Exception):
             self._answers.append(_Answer(request, brought))
         else:
             self._answers.append(_Answer(request, None, brought))

@@ -11,7 +11,7 @@ import httpx
 
 from resilient_client._core import Core
 from resilient_client._guard.breaker import Breaker
-from resilient_client._httpx import origin_of
+from resilient_client._httpx import HOST
 
 from .books import Books, Done
 from .driver import Journey
@@ -43,6 +43,7 @@ class _Process(Core):
 
     def __init__(self, scenario: Scenario, world: World, number: int) -> None:
         super().__init__(
+            HOST,
             scenario.policy,
             clock=world.clock,
             deadline=scenario.deadline,
@@ -52,7 +53,8 @@ class _Process(Core):
         self.chance = chance.random  # the module's own is nobody's to seed
         self._keys = count()
         self._name = number
-        guard = self.guards.of(self.rules, *origin_of(httpx.URL(_URL)))
+        scheme, _, name, port, *_ = HOST.parts_of(httpx.URL(_URL))
+        guard = self.guards.of(self.rules, scheme, name, port)
         if guard.breaker is not None:  # with a jitter that follows from the seed as well
             guard.breaker = Breaker(guard.breaker.config, chance.random())
 

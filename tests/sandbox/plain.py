@@ -1,4 +1,4 @@
-"""Plain httpx clients of every kind, for a sandbox on a socket or in memory, and what they met.
+"""Plain clients of every kind, of httpx and of httpx2, for a sandbox on a socket or in memory, and what they met.
 
 Law of this file: it knows nothing of the resilient client, and it judges nothing.
 """
@@ -11,10 +11,10 @@ import itertools
 import json
 import time
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import anyio
-import httpx
 
 from resilient_client.sandbox import Api, Reply, Request, Sandbox
 from resilient_client.sandbox._desk import Desk
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from resilient_client.sandbox import Clock, Faults, Zerotrace
+    from resilient_client.sandbox._host import Library
 
 PLACES = ("socket", "memory")
 WAYS = ("sync", "asyncio", "trio")
@@ -90,49 +91,52 @@ class Met:
         """One header, by its name in lower case."""
         return dict(self.headers).get(name)
 
-    def of(self, response: httpx.Response) -> None:
+    def of(self, response: Any) -> None:
         """Take the head over."""
         self.status, self.reason = response.status_code, response.reason_phrase
         self.headers = [(name.lower(), value) for name, value in response.headers.multi_items()]
 
 
-def ask(api: Any, way: str, *requests: Mapping[str, Any], **options: Any) -> list[Met]:
+def ask(
+    api: Any, way: str, *requests: Mapping[str, Any], library: Library = "httpx", **options: Any
+) -> list[Met]:
     """Send requests one after the other with one client; `api` is a sandbox or a `Stand`, started or not."""
+    http = import_module(library)
     in_memory = not api.base_url.startswith("http://127.0.0.1")
     options = {"base_url": api.base_url, "trust_env": False} | options
     if way == "sync":
-        transport = httpx.MockTransport(api.handler) if in_memory else None
-        with httpx.Client(transport=transport, **options) as client:
-            return [_send(client, request) for request in requests]
+        transport = http.MockTransport(api.handler) if in_memory else None
+        with http.Client(transport=transport, **options) as client:
+            return [_send(http, client, request) for request in requests]
 
     async def task() -> list[Met]:
-        transport = httpx.MockTransport(api.async_handler) if in_memory else None
-        async with httpx.AsyncClient(transport=transport, **options) as client:
-            return [await _asend(client, request) for request in requests]
+        transport = http.MockTransport(api.async_handler) if in_memory else None
+        async with http.AsyncClient(transport=transport, **options) as client:
+            return [await _asend(http, client, request) for request in requests]
 
     return anyio.run(task, backend=way)
 
 
-def _send(client: httpx.Client, request: Mapping[str, Any]) -> Met:
+def _send(http: Any, client: Any, request: Mapping[str, Any]) -> Met:
     met = Met()
     try:
         with client.stream(**request) as response:
             met.of(response)
             for part in response.iter_raw():
                 met.body += part
-    except httpx.HTTPError as error:
+    except http.HTTPError as error:
         met.raised, met.words = type(error), str(error)
     return met
 
 
-async def _asend(client: httpx.AsyncClient, request: Mapping[str, Any]) -> Met:
+async def _asend(http: Any, client: Any, request: Mapping[str, Any]) -> Met:
     met = Met()
     try:
         async with client.stream(**request) as response:
             met.of(response)
             async for part in response.aiter_raw():
                 met.body += part
-    except httpx.HTTPError as error:
+    except http.HTTPError as error:
         met.raised, met.words = type(error), str(error)
     return met
 
@@ -154,7 +158,7 @@ class Tiny(Api):
     def credentials(self) -> Mapping[str, str]:
         return {}
 
-    def sign_in(self, base_url: str) -> Mapping[str, Any]:
+    def sign_in(self, base_url: str, library: Library = "httpx") -> Mapping[str, Any]:
         return {}
 
     def admit(self, route: str, request: Request, now: float) -> None:

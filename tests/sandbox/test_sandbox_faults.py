@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
@@ -16,6 +17,7 @@ import httpx
 import pytest
 from plain import BODY, CREATE, PLACES, WAYS, Met, Stand, Stopped, Tiny, ask, order
 
+from resilient_client._http import LIBRARIES
 from resilient_client.sandbox import RandomFaults, Reply, Request, Sandbox, Schedule, every_fault
 from resilient_client.sandbox.faults import WIRE
 from resilient_client.testing import VirtualClock
@@ -24,9 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from resilient_client.sandbox import Clock, Faults, Zerotrace
+    from resilient_client.sandbox._host import Library
 
 MEBIBYTE = 1024 * 1024
 EVERY_WAY = [(place, way) for place in PLACES for way in WAYS]
+# A socket does not know who is at its other end; in memory the answer is made of the library's own classes.
+EVERY_WAY_OF_BOTH = [*((*each, "httpx") for each in EVERY_WAY), *(("memory", way, "httpx2") for way in WAYS)]
 
 
 def planned(*faults: str | None) -> Schedule:
@@ -97,12 +102,13 @@ KINDS = {
 }
 
 
-def met_by(place: str, way: str, kind: str) -> tuple[Met, Zerotrace]:
+def met_by(place: str, way: str, kind: str, library: Library = "httpx") -> tuple[Met, Zerotrace]:
     """Let one create meet a kind."""
     fault, read = KINDS[kind].fault or kind, KINDS[kind].read
     # In memory time is to pass, not to be slept; over a socket it must be, for the client's timeout is real.
     with opened(place, planned(fault), VirtualClock() if place == "memory" else None) as api:
-        return ask(api, way, order(api), timeout=httpx.Timeout(5, read=read))[0], api.state
+        timeout = import_module(library).Timeout(5, read=read)
+        return ask(api, way, order(api), library=library, timeout=timeout)[0], api.state
 
 
 def test_every_kind_is_in_the_table() -> None:
@@ -111,16 +117,18 @@ def test_every_kind_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("place", "way"), EVERY_WAY)
-def test_kind_does_the_same_over_a_socket_and_in_memory(place: str, way: str, kind: str) -> None:
+@pytest.mark.parametrize(("place", "way", "library"), EVERY_WAY_OF_BOTH)
+def test_kind_does_the_same_over_a_socket_and_in_memory(
+    place: str, way: str, library: Library, kind: str
+) -> None:
     """A kind raises what it says, or nothing; the work is done or not; and the sandbox keeps what happened."""
     effect = KINDS[kind]
 
-    met, state = met_by(place, way, kind)
+    met, state = met_by(place, way, kind, library)
 
     (seen,) = state.requests
     length = int(met.header("content-length") or 0)
-    assert (effect.raised, effect.status) == (met.raised, met.status)
+    assert (of(library, effect.raised), effect.status) == (met.raised, met.status)
     assert int(effect.part * length) == len(met.body)
     assert (effect.fault or kind, effect.noted, effect.worked) == (seen.fault, seen.status, seen.worked)
     assert (seen,) == state.injected
@@ -128,12 +136,18 @@ def test_kind_does_the_same_over_a_socket_and_in_memory(place: str, way: str, ki
     assert effect.worked == WIRE[kind].works == bool(state.orders)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_kind_reads_the_same_over_a_socket_and_in_memory(kind: str) -> None:
-    """Not only the exception's type: also its words, the status line, the headers and the bytes are those of the wire."""
-    over_socket, in_memory = (met_by(place, "sync", kind)[0] for place in PLACES)
+def of(library: Library, raised: type[Exception] | None) -> Any:
+    """Give the library's own exception for one of httpx's."""
+    return raised and getattr(import_module(library), raised.__name__)
 
-    assert over_socket.words == in_memory.words
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_kind_reads_the_same_over_a_socket_and_in_memory(kind: str, library: Library) -> None:
+    """Not only the exception's type: also its words, the status line, the headers and the bytes are those of the wire."""
+    over_socket, in_memory = (met_by(place, "sync", kind, library)[0] for place in PLACES)
+
+    assert (over_socket.raised, over_socket.words) == (in_memory.raised, in_memory.words)
     assert (over_socket.reason, over_socket.body) == (in_memory.reason, in_memory.body)
     assert names(over_socket) == names(in_memory)
 
@@ -410,14 +424,15 @@ def test_latency_below_the_read_timeout_is_only_late(wire_of: Callable[[Faults],
     assert (met.status, met.raised) == (200, None)
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("way", WAYS)
-def test_latency_and_drip_pass_on_a_virtual_clock(way: str) -> None:
+def test_latency_and_drip_pass_on_a_virtual_clock(way: str, library: Library) -> None:
     """In memory, on a clock that can be moved, being late takes no time; the timeout is met after as long as it says."""
     clock = VirtualClock()
     with opened("memory", planned("latency:4", "drip:60", "latency:30"), clock) as api:
         began = [clock.monotonic()]
         for _ in range(3):
-            ask(api, way, order(api), timeout=5.0)
+            ask(api, way, order(api), library=library, timeout=5.0)
             began.append(clock.monotonic())
 
     waits = [after - before for before, after in itertools.pairwise(began)]
@@ -435,14 +450,15 @@ def test_drip_meets_no_read_timeout_that_a_drop_keeps() -> None:
     assert time.monotonic() - began >= 0.5
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("way", WAYS)
-def test_drop_that_is_later_than_the_read_timeout_is_a_timeout(way: str) -> None:
+def test_drop_that_is_later_than_the_read_timeout_is_a_timeout(way: str, library: Library) -> None:
     """In memory as on the wire, the body raises where a drop is too late, after those that were in time."""
     clock = VirtualClock()
     with opened("memory", planned("drip:640"), clock) as api:
-        (met,) = ask(api, way, order(api), timeout=5.0)
+        (met,) = ask(api, way, order(api), library=library, timeout=5.0)
 
-    assert (met.status, met.raised, met.body) == (200, httpx.ReadTimeout, b"")
+    assert (met.status, met.raised, met.body) == (200, of(library, httpx.ReadTimeout), b"")
     assert clock.monotonic() == pytest.approx(5)
 
 

@@ -1,0 +1,61 @@
+# Written by tests/twin.py from resilient_client/_keeping.py: what is to be changed here is changed there.
+"""A deadline that is kept from outside, over a transport that knows of none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx2
+
+from .._deadline import time_left
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+__all__ = ["Keeping"]
+
+
+class Keeping(httpx2.AsyncBaseTransport):
+    """A transport that keeps the deadline of the call under way, whatever the one beneath it knows of deadlines."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        left = time_left()
+        if left is None:
+            return await self._send(request)
+        with anyio.move_on_after(left):
+            response = await self._send(request)
+            if not isinstance(response.stream, httpx2.ByteStream):
+                response.stream = _Bounded(response.stream)  # type: ignore[arg-type]  # async by its transport
+            return response
+        raise httpx2.ReadTimeout("the call's deadline passed before the answer came")
+
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+        return await self._inner.handle_async_request(request)
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A body no piece of which is waited for past the deadline, while there is one: it ends where the caller's reading begins."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = aiter(self._inner)
+        while (left := time_left()) is not None:
+            with anyio.move_on_after(left) as scope:
+                piece = await anext(pieces, None)
+            if scope.cancelled_caught:
+                raise httpx2.ReadTimeout("the call's deadline passed while a body was being read")
+            if piece is None:
+                return
+            yield piece
+        async for piece in pieces:
+            yield piece
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        await self._inner.aclose()

@@ -1,0 +1,27 @@
+"""The two hosts, httpx and httpx2, by name: for the clients that a sandbox gives, and what they sign in with.
+
+Law of this file: neither is imported before somebody asks for it, and nobody else here imports one.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Literal, NamedTuple
+
+Library = Literal["httpx", "httpx2"]
+
+_CLIENTS = {"httpx": "resilient_client", "httpx2": "resilient_client.httpx2"}
+
+
+class Host(NamedTuple):
+    """A library, and what is made for it."""
+
+    http: Any  # httpx, or httpx2
+    resilient: Any  # resilient_client, or resilient_client.httpx2
+
+
+def host(library: Library) -> Host:
+    """Import a library, and our clients and auths for it. Raises ValueError for any other, ImportError where it is not installed."""
+    if library not in _CLIENTS:
+        raise ValueError(f"a client is of {' or '.join(_CLIENTS)} (got {library!r})")
+    return Host(import_module(library), import_module(_CLIENTS[library]))
