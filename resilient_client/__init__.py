@@ -85,7 +85,15 @@ def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name], __name__), name)
+    try:
+        value = getattr(import_module(_HOMES[name], __name__), name)
+    except ModuleNotFoundError as missing:
+        if missing.name != "httpx":
+            raise
+        raise ModuleNotFoundError(
+            f"{__name__} needs httpx: pip install httpx",  # httpx2: f"{__name__} needs httpx2: pip install 'resilient-client[httpx2]'",
+            name=missing.name,
+        ) from missing
     globals()[name] = value
     return value
 

@@ -129,8 +129,7 @@ class Core:
         if self.observers is not None:
             call.reporter = self.observers.reporter(call)
             quick = False
-        scheme, _, name, port, *_ = self._parts_of(request.url)
-        guard = self.guards.of(call.rules, scheme, name, port)
+        guard = self.guards.of(call.rules, *self.host.origin_of(request.url))
         call.guard = guard
         if quick:
             begin(call)

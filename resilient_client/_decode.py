@@ -1,13 +1,14 @@
 """Undoing a Content-Encoding within bounds: what a hostile body can grow to is decided here, not by it.
 
-httpx's own decoders inflate whatever they are given; a few bytes can stand for gigabytes. The packages that httpx uses are asked
-for no more than the limit, layer by layer.
+httpx's own decoders inflate whatever they are given; a few bytes can stand for gigabytes. The packages that httpx and httpx2 use are
+asked for no more than the limit, layer by layer.
 """
 
 from __future__ import annotations
 
 import io
 import zlib
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["inflate"]
 
 _MOST_LAYERS = 4
-_ZSTD_WINDOW = 8 << 20  # bytes; RFC 8878 3.1.1.1.2 recommends that decoders allow at least 8 MiB
+_ZSTD_WINDOW = 23  # as a power of two; RFC 8878 3.1.1.1.2 recommends that decoders allow at least 8 MiB
 
 
 def inflate(content: bytes, encoding: str, limit: int) -> bytes | None:
@@ -67,9 +68,18 @@ def _brotli(content: bytes, most: int) -> bytes:
 
 
 def _zstd(content: bytes, most: int) -> bytes:
+    for name in (
+        "compression.zstd",
+        "backports.zstd",
+    ):  # Python 3.14's own, and the same for older ones: httpx2's
+        with suppress(ModuleNotFoundError):
+            zstd = import_module(name)
+            bound = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW}
+            out: bytes = zstd.ZstdDecompressor(options=bound).decompress(content, most)
+            return out
     import zstandard  # noqa: PLC0415 - as httpx: where installed
 
-    with zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(
+    with zstandard.ZstdDecompressor(max_window_size=1 << _ZSTD_WINDOW).stream_reader(
         io.BytesIO(content)
     ) as reader:
         return reader.read(most)

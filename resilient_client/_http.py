@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LIBRARIES", "URL", "Headers", "Host", "Library", "Request", "Response", "library_of"]
+__all__ = [
+    "LIBRARIES",
+    "URL",
+    "Headers",
+    "Host",
+    "Library",
+    "Request",
+    "Response",
+    "library_of",
+    "refuse_other",
+]
 
 LIBRARIES = ("httpx", "httpx2")
 
@@ -185,6 +195,9 @@ class Library(Host, Protocol):
     def parts_of(self, url: Any) -> tuple[Any, ...]:
         """Give an address in the parts that the library keeps it in: scheme, userinfo, host, port and more."""
 
+    def origin_of(self, url: Any) -> tuple[str, str, int | None]:
+        """Give scheme, host and port of an address."""
+
     def late(self) -> Exception:
         """Make the error of whoever reads on where the deadline has passed."""
 
@@ -206,3 +219,19 @@ def library_of(thing: object) -> Any:
         if name in LIBRARIES:
             return sys.modules[name]
     raise TypeError(f"{type(thing).__name__} is neither httpx's nor httpx2's")
+
+
+def refuse_other(transport: object, library: str) -> None:
+    """Refuse a transport of the other library, which would fail on an assertion when it is first used.
+
+    Raises:
+        TypeError: it is of the other library; the message says what to do.
+    """
+    for kind in type(transport).__mro__:
+        name = kind.__module__.partition(".")[0]
+        if name in LIBRARIES and name != library:
+            home = {"httpx": "resilient_client", "httpx2": "resilient_client.httpx2"}[name]
+            raise TypeError(
+                f"{type(transport).__name__} is a transport of {name}, and this client is one of {library}: their requests and responses "
+                f"are not the same classes. Give it a transport of {library}, or take the client from {home}"
+            )

@@ -254,6 +254,11 @@ class Httpx:
     # Gives a URL's parts as it keeps them: scheme, userinfo, host, port, … Its own properties decode the host each time they are asked.
     parts_of = staticmethod(attrgetter("_uri_reference"))
 
+    def origin_of(self, url: httpx.URL) -> tuple[str, str, int | None]:
+        """Give scheme, host and port of an address."""
+        scheme, _, host, port, *_ = self.parts_of(url)
+        return scheme, host, port
+
     def replay(self, request: httpx.Request) -> Any:
         """Give the stream that puts the same body on the wire once more; None where that cannot be had.
 

@@ -12,8 +12,7 @@ their own in the place of one that is passed by. What reaches the wire and what 
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
-from http.cookiejar import CookieJar  # httpx2: from httpx2._cookies import IndexedCookieJar as CookieJar
+from contextlib import nullcontext  # httpx2: from contextlib import suppress
 from operator import attrgetter, is_
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,6 +77,7 @@ _ORIGINAL = {host: _originals(host) for host in (httpx.Client, httpx.AsyncClient
 
 
 _EXTRACT = httpx.Cookies.extract_cookies
+_JAR = type(httpx.Cookies().jar)
 
 
 class _Known(NamedTuple):
@@ -226,7 +226,7 @@ class Lean(theirs.BaseClient):
         if (
             "set-cookie" in headers
             or "set-cookie2" in headers
-            or type(cookies.jar) is not CookieJar
+            or type(cookies.jar) is not _JAR
             or type(cookies) is not httpx.Cookies
             or len(vars(cookies)) > 1  # a method of its own
             or httpx.Cookies.extract_cookies is not _EXTRACT
@@ -251,6 +251,6 @@ class Lean(theirs.BaseClient):
         """Build the request that a redirect asks for, and give it where it is to be sent at once."""
         if self.follow_redirects if isinstance(follow_redirects, UseClientDefault) else follow_redirects:
             return self._build_redirect_request(request, response)
-        with suppress():  # httpx2: with suppress(httpx2.RemoteProtocolError):
+        with nullcontext():  # httpx2: with suppress(httpx2.RemoteProtocolError):
             response.next_request = self._build_redirect_request(request, response)
         return None

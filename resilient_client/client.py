@@ -112,7 +112,8 @@ class ResilientClient(Lean, httpx.Client):
         PolicyError: the policy cannot be used; the message says what to do.
         ValueError: the deadline is no number above 0, a protection's number is out of its range or has nothing to keep to, or
             httpx cannot use a proxy's address.
-        TypeError: an observer has nothing to be told by, or is async; or a protection cannot be set to what was given.
+        TypeError: an observer has nothing to be told by, or is async; a protection cannot be set to what was given; or a
+            transport is one of another library.
     """
 
     _host = httpx.Client
@@ -177,7 +178,11 @@ class ResilientClient(Lean, httpx.Client):
             stream_of = response.stream
             if not isinstance(stream_of, httpx.SyncByteStream):
                 raise AssertionError  # as httpx does
-            response.stream = Bound(stream_of, response=response, start=started)  # httpx2: response.stream = Bound(stream_of, start=started)
+            response.stream = Bound(
+                stream_of,
+                response=response,  # only httpx
+                start=started,
+            )
             self._arrived(request, response)
             try:
                 if response.has_redirect_location:
@@ -273,7 +278,11 @@ class AsyncResilientClient(Lean, httpx.AsyncClient):
             stream_of = response.stream
             if not isinstance(stream_of, httpx.AsyncByteStream):
                 raise AssertionError  # as httpx does
-            response.stream = AsyncBound(stream_of, response=response, start=started)  # httpx2: response.stream = AsyncBound(stream_of, start=started)
+            response.stream = AsyncBound(
+                stream_of,
+                response=response,  # only httpx
+                start=started,
+            )
             self._arrived(request, response)
             try:
                 if response.has_redirect_location:

@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 try:
     from opentelemetry import context, metrics, trace
 except ImportError as missing:
@@ -26,6 +24,7 @@ except ImportError as missing:
     ) from missing
 
 from . import __version__
+from ._http import library_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -240,10 +239,17 @@ def instrument_client(client: ResilientClient | AsyncResilientClient, **options:
 
     Raises:
         ModuleNotFoundError: opentelemetry-instrumentation-httpx is not installed.
+        TypeError: the client is one of httpx2's, whose requests the instrumentation does not understand.
     """
+    library = library_of(client)
+    if library.__name__ != "httpx":
+        raise TypeError(
+            f"opentelemetry-instrumentation-httpx understands httpx's requests alone, and this client sends {library.__name__}'s; "
+            "an OpenTelemetryObserver gives each call its span, and tells of each retry on it, over either"
+        )
     from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor  # noqa: PLC0415 - the rest does without
 
-    is_async = isinstance(client, httpx.AsyncClient)
+    is_async = isinstance(client, library.AsyncClient)
     options.setdefault("request_hook", async_resend_count_hook if is_async else resend_count_hook)
     first, *others = {id(transport): transport for transport in client._beneath}.values()  # noqa: SLF001 - our own
     # The instrumentation takes whatever has a client's transports.

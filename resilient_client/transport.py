@@ -14,6 +14,7 @@ import httpx
 from ._core import Core, observed_by
 from ._drive import aclose, adrive, close, drive
 from ._flow.entry import abandon
+from ._http import refuse_other
 from ._httpx import BYTES, HOST, AsyncWatched, Watched, bound_reads, engines_of, quicken
 from .outcome import RECORD
 
@@ -54,8 +55,8 @@ class ResilientTransport(httpx.BaseTransport):
     Raises:
         PolicyError: the policy cannot be used; the message says what to do.
         ValueError: the deadline is no number above 0.
-        TypeError: an observer has nothing to be told by, or must be awaited where nothing can be; or a protection cannot
-            be set to what was given.
+        TypeError: an observer has nothing to be told by, or must be awaited where nothing can be; a protection cannot be set
+            to what was given; or the transport is one of another library.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class ResilientTransport(httpx.BaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
+        refuse_other(transport, HOST.name)
         self.core = Core(HOST, policy, clock=clock, deadline=deadline, protections=protections)
         self.core.tell(observed_by(observers, tasks=False))
         self._inner: httpx.BaseTransport = httpx.HTTPTransport() if transport is None else transport
@@ -187,6 +189,7 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
+        refuse_other(transport, HOST.name)
         self.core = Core(HOST, policy, clock=clock, deadline=deadline, protections=protections)
         self.core.tell(observed_by(observers, tasks=True))
         self._inner: httpx.AsyncBaseTransport = (

@@ -3,7 +3,7 @@
 What speaks an HTTP library is written once, for httpx. Its twin is the same text with the other name in it, but for two kinds of remark:
 
     response.stream = Bound(…)  # httpx2: response.stream = …      this line is another one there
-    if …:  # only httpx                                            this statement, as long as it is, is not there
+    if …:  # only httpx                                            this statement, as long as it is, is not there; nor is a line
 
 Law of this file: it knows text, and runs nothing of what it writes. `tests/test_twin.py` compares what is committed with what it writes.
 """
@@ -19,10 +19,23 @@ __all__ = ["MODULES", "PACKAGE", "TWIN", "renamed", "rewritten", "written"]
 PACKAGE = Path(__file__).parent.parent / "resilient_client"
 TWIN = PACKAGE / "httpx2"
 
-MODULES = ("__init__", "_httpx", "_keeping", "_lean", "_pool", "_sockets", "auth", "client", "errors", "transport")
+MODULES = (
+    "__init__",
+    "_httpx",
+    "_keeping",
+    "_lean",
+    "_pool",
+    "_sockets",
+    "auth",
+    "client",
+    "errors",
+    "transport",
+)
 """The modules that speak httpx, all others knowing neither library."""
 
-_HEAD = "# Written by tests/twin.py from resilient_client/{}.py: what is to be changed here is changed there.\n"
+_HEAD = (
+    "# Written by tests/twin.py from resilient_client/{}.py: what is to be changed here is changed there.\n"
+)
 _ONLY = "# only httpx"
 _INSTEAD = re.compile(r"^(?P<indent> *).*?  # httpx2: (?P<line>.*)$")
 _LIBRARY = re.compile(r"\b(_?[Hh]ttpx|httpcore)\b")
@@ -44,16 +57,15 @@ def rewritten(source: str) -> str:
 
 
 def _only(source: str) -> list[tuple[int, int]]:
-    """Find the statements that are httpx's alone: their first and last lines, counted from 1."""
+    """Find what is httpx's alone, statements and lines within one: first and last lines, counted from 1."""
     marked = {number for number, line in enumerate(source.splitlines(), 1) if line.endswith(_ONLY)}
     found = [
         (node.lineno, node.end_lineno or node.lineno)
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.stmt) and node.lineno in marked
     ]
-    if len(found) != len(marked):
-        raise ValueError(f"{_ONLY!r} stands at the end of a statement's first line; see {sorted(marked)}")
-    return sorted(found)
+    alone = marked - {first for first, _ in found}
+    return sorted([*found, *((number, number) for number in alone)])
 
 
 def _instead(line: str) -> str:
@@ -65,8 +77,9 @@ def _moved(line: str) -> str:
     """Fetch what has no twin from the package above."""
     found = _FROM.match(line)
     if found is not None:
+        dot = "." if found["module"] else ""
         of_twin = set(re.findall(r"\w+", found["module"] or found["names"])) & set(MODULES)
-        return line if of_twin else f"{found['from']}..{found['module']}{found['rest']}"
+        return line if of_twin else f"{found['from']}resilient_client{dot}{found['module']}{found['rest']}"
     found = _HOME.match(line)
     if found is not None and found["module"] not in MODULES:
         return f'{found["name"]}"..{found["module"]}",'

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
         StoreAway,
         raise_for_status,
     )
-    from ..loading import load_policy, policy_names
-    from ..outcome import Attempt, Outcome, Verdict, outcome_of
-    from ..policy import Policy
+    from resilient_client.loading import load_policy, policy_names
+    from resilient_client.outcome import Attempt, Outcome, Verdict, outcome_of
+    from resilient_client.policy import Policy
     from .transport import AsyncResilientTransport, ResilientTransport
 
 __all__ = [
@@ -86,7 +86,15 @@ def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name], __name__), name)
+    try:
+        value = getattr(import_module(_HOMES[name], __name__), name)
+    except ModuleNotFoundError as missing:
+        if missing.name != "httpx2":
+            raise
+        raise ModuleNotFoundError(
+            f"{__name__} needs httpx2: pip install 'resilient-client[httpx2]'",
+            name=missing.name,
+        ) from missing
     globals()[name] = value
     return value
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import httpx2
 
-from .._decode import inflate
-from .._raised import refusal
+from resilient_client._decode import inflate
+from resilient_client._raised import refusal
 
 if TYPE_CHECKING:
     import ssl
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         TimeoutTypes,
     )
 
-    from .._flow.attempt import Call
+    from resilient_client._flow.attempt import Call
 
 
 class _Options(TypedDict, total=False):
@@ -255,6 +255,11 @@ class Httpx2:
     # Gives a URL's parts as it keeps them: scheme, userinfo, host, port, … Its own properties decode the host each time they are asked.
     parts_of = staticmethod(attrgetter("_uri_reference"))
 
+    def origin_of(self, url: httpx2.URL) -> tuple[str, str, int | None]:
+        """Give scheme, host and port of an address."""
+        scheme, _, host, port, *_ = self.parts_of(url)
+        return scheme, host, port
+
     def replay(self, request: httpx2.Request) -> Any:
         """Give the stream that puts the same body on the wire once more; None where that cannot be had.
 
@@ -364,7 +369,7 @@ def bound_reads(transport: object) -> None:
     network = getattr(pool, "_network_backend", None)
     if network is None:
         return
-    from .._network import AsyncBounded, Bounded  # noqa: PLC0415 - httpcore2 is loaded by the pool alone
+    from resilient_client._network import AsyncBounded, Bounded  # noqa: PLC0415 - httpcore2 is loaded by the pool alone
 
     if isinstance(network, Bounded | AsyncBounded):
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx2
 
-from .._deadline import time_left
+from resilient_client._deadline import time_left
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

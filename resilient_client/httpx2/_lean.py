@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from httpx2._cookies import IndexedCookieJar as CookieJar
 from operator import attrgetter, is_
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -79,6 +78,7 @@ _ORIGINAL = {host: _originals(host) for host in (httpx2.Client, httpx2.AsyncClie
 
 
 _EXTRACT = httpx2.Cookies.extract_cookies
+_JAR = type(httpx2.Cookies().jar)
 
 
 class _Known(NamedTuple):
@@ -227,7 +227,7 @@ class Lean(theirs.BaseClient):
         if (
             "set-cookie" in headers
             or "set-cookie2" in headers
-            or type(cookies.jar) is not CookieJar
+            or type(cookies.jar) is not _JAR
             or type(cookies) is not httpx2.Cookies
             or len(vars(cookies)) > 1  # a method of its own
             or httpx2.Cookies.extract_cookies is not _EXTRACT

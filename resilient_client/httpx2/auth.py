@@ -10,8 +10,8 @@ from __future__ import annotations
 import httpx2
 
 from ._httpx2 import HOST
-from .._signing import Signing
-from .._token import Token
+from resilient_client._signing import Signing
+from resilient_client._token import Token
 
 __all__ = ["HmacAuth", "TokenAuth"]
 

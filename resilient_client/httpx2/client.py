@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from .._core import observed_by
-from .._flow.attempt import deadline_seconds
-from .._guard.settings import UNPROTECTED, Protections
+from resilient_client._core import observed_by
+from resilient_client._flow.attempt import deadline_seconds
+from resilient_client._guard.settings import UNPROTECTED, Protections
 from ._httpx2 import AsyncClientOptions, ClientOptions, quicken, wrap_transports
 from ._lean import UNSET, AsyncBound, AuthTypes, Bound, Lean, UseClientDefault
 from .errors import api_error
-from ..loading import rulebook
-from ..outcome import record_of
+from resilient_client.loading import rulebook
+from resilient_client.outcome import record_of
 from .transport import AsyncResilientTransport, ResilientTransport
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Unpack
 
-    from ..clock import Clock
-    from ..observers import Observer
-    from ..policy import Policy
+    from resilient_client.clock import Clock
+    from resilient_client.observers import Observer
+    from resilient_client.policy import Policy
 
 __all__ = ["AsyncResilientClient", "ResilientClient"]
 
@@ -113,7 +113,8 @@ class ResilientClient(Lean, httpx2.Client):
         PolicyError: the policy cannot be used; the message says what to do.
         ValueError: the deadline is no number above 0, a protection's number is out of its range or has nothing to keep to, or
             httpx2 cannot use a proxy's address.
-        TypeError: an observer has nothing to be told by, or is async; or a protection cannot be set to what was given.
+        TypeError: an observer has nothing to be told by, or is async; a protection cannot be set to what was given; or a
+            transport is one of another library.
     """
 
     _host = httpx2.Client
@@ -178,7 +179,10 @@ class ResilientClient(Lean, httpx2.Client):
             stream_of = response.stream
             if not isinstance(stream_of, httpx2.SyncByteStream):
                 raise AssertionError  # as httpx2 does
-            response.stream = Bound(stream_of, start=started)
+            response.stream = Bound(
+                stream_of,
+                start=started,
+            )
             self._arrived(request, response)
             try:
                 if response.has_redirect_location:
@@ -274,7 +278,10 @@ class AsyncResilientClient(Lean, httpx2.AsyncClient):
             stream_of = response.stream
             if not isinstance(stream_of, httpx2.AsyncByteStream):
                 raise AssertionError  # as httpx2 does
-            response.stream = AsyncBound(stream_of, start=started)
+            response.stream = AsyncBound(
+                stream_of,
+                start=started,
+            )
             self._arrived(request, response)
             try:
                 if response.has_redirect_location:

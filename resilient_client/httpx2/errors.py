@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from ._httpx2 import HOST
-from .._raised import NotNow, Problem, error_of
-from ..loading import PolicyError
-from ..outcome import record_of
+from resilient_client._raised import NotNow, Problem, error_of
+from resilient_client.loading import PolicyError
+from resilient_client.outcome import record_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..policy import Policy
+    from resilient_client.policy import Policy
 
 __all__ = [
     "ApiError",

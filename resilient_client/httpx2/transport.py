@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
 
-from .._core import Core, observed_by
-from .._drive import aclose, adrive, close, drive
-from .._flow.entry import abandon
+from resilient_client._core import Core, observed_by
+from resilient_client._drive import aclose, adrive, close, drive
+from resilient_client._flow.entry import abandon
+from resilient_client._http import refuse_other
 from ._httpx2 import BYTES, HOST, AsyncWatched, Watched, bound_reads, engines_of, quicken
-from ..outcome import RECORD
+from resilient_client.outcome import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
-    from .._flow.attempt import Call
-    from .._guard.settings import Protections
-    from ..clock import Clock
-    from ..observers import Observer
-    from ..policy import Policy
+    from resilient_client._flow.attempt import Call
+    from resilient_client._guard.settings import Protections
+    from resilient_client.clock import Clock
+    from resilient_client.observers import Observer
+    from resilient_client.policy import Policy
 
 __all__ = ["AsyncResilientTransport", "ResilientTransport"]
 
@@ -55,8 +56,8 @@ class ResilientTransport(httpx2.BaseTransport):
     Raises:
         PolicyError: the policy cannot be used; the message says what to do.
         ValueError: the deadline is no number above 0.
-        TypeError: an observer has nothing to be told by, or must be awaited where nothing can be; or a protection cannot
-            be set to what was given.
+        TypeError: an observer has nothing to be told by, or must be awaited where nothing can be; a protection cannot be set
+            to what was given; or the transport is one of another library.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class ResilientTransport(httpx2.BaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
+        refuse_other(transport, HOST.name)
         self.core = Core(HOST, policy, clock=clock, deadline=deadline, protections=protections)
         self.core.tell(observed_by(observers, tasks=False))
         self._inner: httpx2.BaseTransport = httpx2.HTTPTransport() if transport is None else transport
@@ -188,6 +190,7 @@ class AsyncResilientTransport(httpx2.AsyncBaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
+        refuse_other(transport, HOST.name)
         self.core = Core(HOST, policy, clock=clock, deadline=deadline, protections=protections)
         self.core.tell(observed_by(observers, tasks=True))
         self._inner: httpx2.AsyncBaseTransport = (

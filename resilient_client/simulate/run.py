@@ -53,8 +53,7 @@ class _Process(Core):
         self.chance = chance.random  # the module's own is nobody's to seed
         self._keys = count()
         self._name = number
-        scheme, _, name, port, *_ = HOST.parts_of(httpx.URL(_URL))
-        guard = self.guards.of(self.rules, scheme, name, port)
+        guard = self.guards.of(self.rules, *HOST.origin_of(httpx.URL(_URL)))
         if guard.breaker is not None:  # with a jitter that follows from the seed as well
             guard.breaker = Breaker(guard.breaker.config, chance.random())
 

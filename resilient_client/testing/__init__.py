@@ -1,8 +1,8 @@
 """What tests of integrations need: time that costs nothing, the replies that the real API sends, words to judge by.
 
-All of it works with threads, asyncio and trio. Under pytest the fixtures `virtual_clock` and `api_mock` are there by
-themselves; each
-is a context manager for everybody else: `use_clock(VirtualClock())` and `ApiMock()`.
+All of it works with threads, asyncio and trio, for clients of httpx's and of httpx2's. Under pytest the fixtures
+`virtual_clock`, `api_mock` and `respx_bridge` are there by themselves; each is a context manager for everybody else:
+`use_clock(VirtualClock())`, `ApiMock()` and `bridge_respx()`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from resilient_client.clock import use_clock
 
     from ._assertions import assert_attempts, assert_fresh_nonces, assert_same_key, assert_waits
+    from ._bridge import bridge_respx
     from ._bypass import refuse_bypass
     from ._clock import VirtualClock
+    from ._convert import to_httpx, to_httpx2
     from ._faults import Fault, FaultSequence, fault_sequences
     from ._mock import ApiMock, MockedApi, MockedRoute
     from ._responses import error_response
@@ -31,9 +33,12 @@ __all__ = [
     "assert_fresh_nonces",
     "assert_same_key",
     "assert_waits",
+    "bridge_respx",
     "error_response",
     "fault_sequences",
     "refuse_bypass",
+    "to_httpx",
+    "to_httpx2",
     "use_clock",
 ]
 
@@ -50,9 +55,12 @@ _HOMES = {
     "assert_fresh_nonces": "._assertions",
     "assert_same_key": "._assertions",
     "assert_waits": "._assertions",
+    "bridge_respx": "._bridge",
     "error_response": "._responses",
     "fault_sequences": "._faults",
     "refuse_bypass": "._bypass",
+    "to_httpx": "._convert",
+    "to_httpx2": "._convert",
     "use_clock": "resilient_client.clock",
 }
 

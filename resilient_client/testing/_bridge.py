@@ -13,8 +13,6 @@ from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import httpx
-
 from ._convert import errors_as, stream_as, to_httpx
 
 try:
@@ -26,6 +24,8 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import httpx
 
 __all__ = ["as_host", "bridge_respx", "is_httpx2_installed"]
 
@@ -95,9 +95,9 @@ class _HTTPCore2Mocker(HTTPCoreMocker):
 
     @classmethod
     def mock(cls, spec: Callable[..., Any]) -> Callable[..., Any]:
-        mocked = super().mock(spec)
+        mocked: Callable[..., Any] = super().mock(spec)  # type: ignore[no-untyped-call]  # respx has no types here
         if mocked is spec:  # a subclass's, which has its base's
-            return spec
+            return mocked
 
         def send(connection: Any, request: Any) -> Any:
             # With no router there is nothing to ask, and a body is not to be read beforehand.
@@ -108,15 +108,22 @@ class _HTTPCore2Mocker(HTTPCoreMocker):
     @classmethod
     def handler(cls, httpx_request: httpx.Request) -> httpx.Response:
         with errors_as("httpx2"), _for_httpx2():
-            return super().handler(httpx_request)
+            response: httpx.Response = super().handler(httpx_request)  # type: ignore[no-untyped-call]  # nor here
+        return response
 
     @classmethod
     async def async_handler(cls, httpx_request: httpx.Request) -> httpx.Response:
         with errors_as("httpx2"), _for_httpx2():
-            return await super().async_handler(httpx_request)
+            response: httpx.Response = await super().async_handler(httpx_request)  # type: ignore[no-untyped-call]  # nor here
+        return response
 
     @classmethod
-    def from_sync_httpx_response(cls, httpx_response: httpx.Response, target: Any, **_words: Any) -> Any:
+    def from_sync_httpx_response(
+        cls,
+        httpx_response: httpx.Response,
+        target: Any,  # noqa: ARG003 - the signature is respx's
+        **kwargs: Any,  # noqa: ARG003 - so is this
+    ) -> Any:
         import httpcore2  # noqa: PLC0415 - what is patched is loaded
 
         return httpcore2.Response(

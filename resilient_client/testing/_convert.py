@@ -148,22 +148,20 @@ def _request(request: Any, library: Library) -> Any:
 
 def _response(response: Any, library: Library) -> Any:
     home = import_module(library)
-    stream = stream_as(library, response.stream)
-    is_whole = isinstance(stream, home.ByteStream)
-    # Of a stream that was read, only what was decoded is left.
-    content = None if is_whole else _content(response)
+    content, stream = _content(response), stream_as(library, response.stream)
+    is_at_hand = isinstance(stream, home.ByteStream)
+    # Where a stream has been read, nothing is left of the body but what was decoded.
+    body = {"stream": stream} if is_at_hand or content is None else {"content": content}
     converted = home.Response(
         response.status_code,
-        content=content,
-        stream=stream if content is None else None,
+        **body,
         extensions=response.extensions,
         history=[_converted(earlier, library) for earlier in response.history],
         default_encoding=response.default_encoding,
     )
     converted.headers, converted.stream = home.Headers(response.headers.raw), stream
-    if is_whole:
+    if content is not None:
         converted.read()
-    if is_whole or content is not None:
         converted.encoding = response.encoding
     with suppress(RuntimeError):  # it has none
         converted.request = _converted(response.request, library)

@@ -29,6 +29,8 @@ except ModuleNotFoundError as error:
         "api_mock needs respx: pip install 'resilient-client[testing]'", name="respx"
     ) from error
 
+from ._bridge import as_host, bridge_respx, is_httpx2_installed
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -46,7 +48,7 @@ class ApiMock:
     """Stands in for APIs: `api_mock("zerotrace").post("/v1/create").fails("INTERNAL").then(200)`.
 
     A context manager, outside of which nothing is mocked; the fixture `api_mock` is one. It takes every request that
-    httpx is about to send over a connection, from any thread or task; of several routes that fit, those with a
+    httpx or httpx2 is about to send over a connection, from any thread or task; of several routes that fit, those with a
     `base_url` come first, then the one that was made first. Where another respx router is active too, what fits no
     route here is left to that one.
 
@@ -98,6 +100,8 @@ class ApiMock:
             stack.enter_context(refuse_bypass())
             self._router.start()
             stack.callback(self._router.stop)
+            if is_httpx2_installed():  # its clients are answered whenever it is imported
+                stack.enter_context(bridge_respx())
             self._active = stack.pop_all()
 
     def stop(self) -> None:
@@ -221,7 +225,7 @@ class MockedRoute:
         base = api.base_url
         self.policy = api.policy
         self.calls: list[Call] = []
-        """What came, in order: respx's records, each with its `request` and, where there was one, its `response`."""
+        """What came, in order: respx's records, each with its `request` and, where there was one, its `response`, in httpx's classes."""
         self._asserts_all_called = api.asserts_all_called
         self._base = base
         self._name = f"{method} {path}"
@@ -256,6 +260,8 @@ class MockedRoute:
 
     def raises(self, error: Exception | type[Exception], *, times: int = 1) -> Self:
         """Fail as the network does: `raises(httpx.ReadTimeout)`.
+
+        Each client gets its own library's exception, `httpx2.ReadTimeout` where it is of httpx2's, whichever is named here.
 
         Raises:
             ValueError: `times` is below 1, or an earlier reply goes on for ever.
@@ -449,7 +455,7 @@ def _raiser(error: Exception | type[Exception]) -> Callable[[httpx.Request], htt
         return error("planned by the test") if isinstance(error, type) else error
 
     def fail(_request: httpx.Request) -> httpx.Response:
-        raise made()
+        raise as_host(made())
 
     made()  # a slip is told here, and not where the request comes
     return fail

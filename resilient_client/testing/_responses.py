@@ -7,10 +7,9 @@ import json
 import math
 import re
 from http import HTTPStatus
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
-
-import httpx
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 from resilient_client._compile import statuses
 from resilient_client._flow.rulebook import Pointer, as_code
@@ -19,15 +18,21 @@ from resilient_client.loading import PolicyError, load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Literal, Unpack
+
+    import httpx
+    import httpx2
 
     from resilient_client._words import Example, Rule
     from resilient_client.policy import Policy
+
+    from ._convert import Library
 
 __all__ = ["Words", "error_response", "place"]
 
 
 class Words(TypedDict, total=False):
-    """What of an error's example may be asked to be different: the keywords of `error_response`."""
+    """What of an error's example may be asked to be different: the keywords of `error_response`, but for `library`."""
 
     status: int | None
     retry_after: float | str | None
@@ -37,6 +42,14 @@ class Words(TypedDict, total=False):
     headers: Mapping[str, str] | None
 
 
+@overload
+def error_response(
+    policy: str | Path | Policy, error: str | int, *, library: Literal["httpx"] = ..., **words: Unpack[Words]
+) -> httpx.Response: ...
+@overload
+def error_response(
+    policy: str | Path | Policy, error: str | int, *, library: Literal["httpx2"], **words: Unpack[Words]
+) -> httpx2.Response: ...
 def error_response(  # noqa: PLR0913 - what a test wants to be different
     policy: str | Path | Policy,
     error: str | int,
@@ -47,7 +60,8 @@ def error_response(  # noqa: PLR0913 - what a test wants to be different
     field: str | None = None,
     request_id: str | None = None,
     headers: Mapping[str, str] | None = None,
-) -> httpx.Response:
+    library: Library = "httpx",
+) -> httpx.Response | httpx2.Response:
     """Build the response that the real API would send for one of its errors.
 
     Args:
@@ -59,9 +73,11 @@ def error_response(  # noqa: PLR0913 - what a test wants to be different
         field: the field at fault, put likewise.
         request_id: put likewise, and in the header that the policy names.
         headers: further headers.
+        library: whose `Response` it is.
 
     Raises:
         PolicyError: the policy has no such error, or no example of it; the message lists what it has.
+        ModuleNotFoundError: the library is not installed.
     """
     loaded = load_policy(policy) if isinstance(policy, str | Path) else policy
     example, asked_for = _find(loaded, error)
@@ -88,10 +104,11 @@ def error_response(  # noqa: PLR0913 - what a test wants to be different
         names = loaded.envelope.request_id_header
         lines[names if isinstance(names, str) else names[0]] = request_id
     lines.update(headers or {})
+    kind: type[httpx.Response | httpx2.Response] = import_module(library).Response
     if body is not None:
         lines.setdefault("Content-Type", "application/json")
-        return httpx.Response(answered, headers=lines, content=json.dumps(body).encode())
-    return httpx.Response(answered, headers=lines, text=given.text or "")
+        return kind(answered, headers=lines, content=json.dumps(body).encode())
+    return kind(answered, headers=lines, text=given.text or "")
 
 
 def _seconds(retry_after: float | str) -> str:

@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixtures `virtual_clock` and `api_mock`, and an option to refuse mocks that go round retries.
+"""The pytest plugin: the fixtures `virtual_clock`, `api_mock` and `respx_bridge`, and an option to refuse mocks that go round retries.
 
 pytest loads it by its entry point in every run of whoever has this package installed. Law of this file: it imports
 pytest and the standard library, and what a test asks for only when it asks; and it can be imported under any pytest,
@@ -65,3 +65,15 @@ def api_mock(
     request.node.stash[MOCK] = mock
     yield mock
     mock.stop()
+
+
+@pytest.fixture
+def respx_bridge() -> Iterator[None]:
+    """Let respx's routes answer httpx2's clients as well, as long as the test lasts.
+
+    See `resilient_client.testing.bridge_respx`. Beside `api_mock` there is no need of it.
+    """
+    from resilient_client.testing import bridge_respx  # noqa: PLC0415 - the law of this file
+
+    with bridge_respx():
+        yield

@@ -279,7 +279,7 @@ def guard_of(client: Any, url: str = BASE) -> Any:
     """Find what protects a client's calls to this URL."""
     real = client.real if isinstance(client, Caller) else client
     core = real._transport.core
-    return core.guards.of(core.rules, *_httpx.origin_of(httpx.URL(url)))
+    return core.guards.of(core.rules, *_httpx.HOST.origin_of(httpx.URL(url)))
 
 
 def left_in(guard: Any) -> dict[str, int]:
