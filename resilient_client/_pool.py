@@ -1,8 +1,8 @@
 """A pool of connections for tasks: httpcore's own connections, each found and given back in one step.
 
-httpcore 1.0's pool looks at all connections and all requests whenever one of them changes, may give an idle connection to several
-requests at once, and asks four times a request which library runs. Here an origin's idle connections lie on a pile, who finds none
-waits in line, and what a connection is, does and raises is still httpcore's.
+httpcore's pool looks at its connections and its requests whenever one of them changes (1.0 at each beside each), and asks several times a
+request which library runs. Here an origin's idle connections lie on a pile, who finds none waits in line, and what a connection is, does
+and raises is still httpcore's.
 
 Law of this file: a connection in `_connections` takes up one of `max_connections` places, and is idle, held by one task, or being closed
 by one. Who holds it gives it back on every way out. A place is free when its connection is closed; only the task that closes it may

@@ -27,8 +27,6 @@ P = TypeVar("P", bound="Problem")
 class Problem:
     """An error that the API answered with, and what its policy knows of it. Comes before the library's exception."""
 
-    response: Any
-
     def __init__(  # noqa: PLR0913 - made in this file only
         self,
         response: Any,
@@ -100,8 +98,9 @@ class Problem:
         }
 
     def _body(self) -> Any:
+        own: Any = self  # and the library's exception
         try:
-            body = self.response.json()
+            body = own.response.json()
         except Exception:  # noqa: BLE001 - an unread, closed or undecodable body is no reason to fail while reporting one
             return None
         return values_without(masked_json(body), self._secrets)
@@ -149,8 +148,6 @@ class Problem:
 class NotNow:
     """A request was not sent, and may be later. Comes before the library's exception."""
 
-    request: Any
-
     def __init__(self, message: str, *, request: Any, retry_after: float, retry_at: float) -> None:
         super().__init__(message, request=request)  # type: ignore[call-arg]  # the library's own
         self.retry_after = retry_after
@@ -159,9 +156,10 @@ class NotNow:
         """The same as epoch seconds, by the transport's clock."""
 
     def __reduce__(self) -> tuple[Any, ...]:
+        own: Any = self  # and the library's exception
         return (
             _made_again,
-            (type(self), str(self), self.request, self.retry_after, self.retry_at),
+            (type(self), str(self), own.request, self.retry_after, self.retry_at),
             self.__dict__,
         )
 

@@ -12,6 +12,8 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from textwrap import dedent
 
+import httpcore2
+import httpx2
 import hypothesis
 import pytest
 import respx
@@ -28,6 +30,8 @@ PLUGIN = "resilient_client.testing.plugin"
 # What an inner run is the first to load is forgotten with it; so that this process has no module twice, all of it is
 # loaded here.
 LOADED = (
+    httpcore2,
+    httpx2,
     hypothesis,
     respx,
     tenacity,
@@ -40,6 +44,7 @@ LOADED = (
 HEAD = """
 import time
 import httpx
+import httpx2
 import pytest
 import respx
 from resilient_client import AsyncResilientClient, ResilientClient, ResilientTransport, outcome_of
@@ -138,6 +143,8 @@ def test_the_fixtures_are_listed_with_what_they_give(inner: Inner) -> None:
             "    Let time cost nothing.",
             "api_mock -- *",
             "    Mock APIs by their policies: *",
+            "respx_bridge -- *",
+            "    Let respx's routes answer httpx2's clients as well, *",
         ]
     )
 
@@ -441,6 +448,71 @@ def test_a_test_that_is_skipped_or_expected_to_fail_is_left_alone(inner: Inner) 
     """)
 
     result.assert_outcomes(skipped=1, xfailed=1)
+
+
+def test_a_mocked_api_answers_httpx2(inner: Inner) -> None:
+    """The fixture alone is enough; what nobody planned fails the test, swallowed or not."""
+    result = inner("""
+        def test_answered(api_mock):
+            api_mock("zerotrace").get("/v1/codes").raises(httpx.ReadTimeout).then(200, json={"code": 0})
+            with pytest.raises(httpx2.ReadTimeout):
+                httpx2.get(URL)
+            assert httpx2.get(URL).json() == {"code": 0}
+
+        def test_swallowed(api_mock):
+            try:
+                httpx2.get(URL)
+            except Exception:
+                pass
+    """)
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        ["*api_mock: no route for GET https://0trace.io/api/v1/codes; there are: none"]
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- respx_bridge
+
+
+def test_routes_of_respx_answer_httpx2(inner: Inner) -> None:
+    """As long as a test has the fixture, with respx's own fixture in either order, and no longer."""
+    result = inner("""
+        import httpcore2
+
+        def ask(respx_mock):
+            respx_mock.get(URL).respond(text="mocked")
+            assert (httpx2.get(URL).text, httpx.get(URL).text) == ("mocked", "mocked")
+
+        def test_before(respx_bridge, respx_mock):
+            ask(respx_mock)
+
+        def test_after(respx_mock, respx_bridge):
+            ask(respx_mock)
+
+        @pytest.mark.anyio
+        @pytest.mark.usefixtures("respx_bridge")
+        @respx.mock
+        async def test_tasks():
+            respx.get(URL).respond(text="mocked")
+            async with httpx2.AsyncClient() as client:
+                assert (await client.get(URL)).text == "mocked"
+
+        def test_without(respx_mock):
+            assert httpcore2.ConnectionPool.handle_request.__module__.startswith("httpcore2.")
+    """)
+
+    result.assert_outcomes(passed=5)
+
+
+def test_time_is_not_virtual_under_the_bridge_alone(inner: Inner) -> None:
+    """It is about respx, and about nothing else."""
+    result = inner("""
+        def test_clock(respx_bridge):
+            assert default_clock() is SYSTEM
+    """)
+
+    result.assert_outcomes(passed=1)
 
 
 # ------------------------------------------------------------------------------------------------------- the one trap

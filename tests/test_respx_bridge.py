@@ -335,6 +335,12 @@ def test_bridges_may_overlap() -> None:
     assert httpcore2.ConnectionPool.handle_request.__module__.startswith("httpcore2.")
 
 
+def test_a_bridge_is_no_decorator() -> None:
+    """On an async function it would have ended before the first request, which would go to the network."""
+    with pytest.raises(TypeError):
+        bridge_respx()(test_bridges_may_overlap)  # type: ignore[operator]  # it is what is tested
+
+
 def test_nothing_of_respx_is_changed() -> None:
     """Its registry has its own two modes, and the routers are its own list."""
     assert set(Mocker.registry) == {"httpx", "httpcore"}
@@ -541,9 +547,8 @@ def test_a_body_comes_in_parts(library: Any, way: str) -> None:
     assert stream.is_closed
 
 
-@pytest.mark.parametrize(
-    "way", ["threads", "asyncio"]
-)  # trio warns of generators that both libraries leave open
+# Not under trio, which warns of the generators that both libraries leave open then.
+@pytest.mark.parametrize("way", ["threads", "asyncio"])
 @LIBRARIES
 @pytest.mark.usefixtures("bridge")
 def test_a_body_is_read_no_further_than_asked(library: Any, way: str) -> None:

@@ -15,10 +15,12 @@ import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
+import httpx2
 import pytest
 import respx
 from hypothesis import find, given, settings
@@ -682,14 +684,16 @@ def test_a_reply_that_cannot_be_made_is_told_at_once(slip: Callable[[Any], Any])
 
 
 def test_the_words_of_an_error_are_those_of_error_response() -> None:
-    """`fails` takes what `error_response` takes: the two lists are the same."""
+    """`fails` takes what `error_response` takes: the two lists are the same. Only the library is always respx's."""
     parameters = inspect.signature(error_response).parameters
     words = {name: hint.__forward_arg__ for name, hint in Words.__annotations__.items()}
 
     assert words == {
-        name: each.annotation for name, each in parameters.items() if name not in {"policy", "error"}
+        name: each.annotation
+        for name, each in parameters.items()
+        if name not in {"policy", "error", "library"}
     }
-    assert list(words) == list(parameters)[2:]
+    assert list(words) == list(parameters)[2:-1]
 
 
 # ---------------------------------------------------------------------------------------------- plans that do not hold
@@ -1122,6 +1126,237 @@ def test_a_sequence_is_a_side_effect_for_respx() -> None:
         assert_attempts(one.get("/v1/codes"), httpx.ReadError, "UPSTREAM_ERROR", "OK")
 
 
+# -------------------------------------------------------------------------------------------------------------- httpx2
+
+LIBRARIES = pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
+WAYS = pytest.mark.parametrize("way", ["threads", *BACKENDS])
+
+
+def ask(library: Any, way: str, url: str = "https://api.example/things", **options: Any) -> Any:
+    """GET with a plain client of one library."""
+    if way == "threads":
+        with library.Client(**options) as plain:
+            return plain.get(url)
+
+    async def send() -> Any:
+        async with library.AsyncClient(**options) as plain:
+            return await plain.get(url)
+
+    return anyio.run(send, backend=way)
+
+
+@WAYS
+@LIBRARIES
+def test_a_mocked_api_answers_clients_of_both(library: Any, way: str) -> None:
+    """With nothing to switch on: errors as the API words them, and replies of the client's own library."""
+    with ApiMock() as api_mock:
+        route = (
+            api_mock("zerotrace").get("/v1/codes").fails("RATE_LIMIT", retry_after=7).then(json={"code": 0})
+        )
+        limited, fine = (ask(library, way, f"{BASE}/v1/codes") for _ in range(2))
+
+    assert {type(limited), type(fine)} == {library.Response}
+    assert (limited.json()["code"], limited.headers["Retry-After"], fine.json()) == (5, "7", {"code": 0})
+    assert [type(call.request) for call in route.calls] == [httpx.Request] * 2
+
+
+def test_one_route_of_a_mocked_api_answers_both() -> None:
+    """They share its plan."""
+    with ApiMock() as api_mock:
+        route = api_mock("default").get("/things").then(text="one").then(text="two").then(text="three")
+
+        assert [ask(each, "threads").text for each in (httpx2, httpx, httpx2)] == ["one", "two", "three"]
+
+    assert route.call_count == 3
+
+
+@WAYS
+@LIBRARIES
+@pytest.mark.parametrize("named", [httpx.ReadTimeout, httpx2.ReadTimeout], ids=["httpx", "httpx2"])
+def test_a_planned_failure_of_the_network_is_the_clients_own(library: Any, named: Any, way: str) -> None:
+    """Whichever library's class is planned; an object keeps its message, and is the very one in its own library."""
+    silence = named("silence")
+    with ApiMock() as api_mock:
+        api_mock("default").get("/things").raises(named).raises(silence)
+        caught = []
+        for _ in range(2):
+            with pytest.raises(library.ReadTimeout) as failed:
+                ask(library, way)
+            caught.append(failed.value)
+
+    assert {type(error) for error in caught} == {library.ReadTimeout}
+    assert [str(error) for error in caught] == ["planned by the test", "silence"]
+    assert (caught[1] is silence) == (named is library.ReadTimeout)
+
+
+@WAYS
+def test_what_nobody_planned_fails_a_client_of_httpx2s(way: str) -> None:
+    """An AssertionError, at once and at the end, for a route that is not there and for one call too many."""
+    mock = ApiMock()
+    mock.start()
+    try:
+        mock("default").get("/things")
+        with pytest.raises(AssertionError, match=r"was called 1 time\(s\), more often than planned"):
+            ask(httpx2, way)
+        with pytest.raises(AssertionError, match=r"no route for GET https://api\.example/others"):
+            ask(httpx2, way, "https://api.example/others")
+    finally:
+        mock.stop()
+    with pytest.raises(AssertionError, match=r"it did not go as planned(?s:.*)more often(?s:.*)no route for"):
+        mock.assert_all_called()
+
+
+@WAYS
+def test_another_router_may_answer_clients_of_httpx2s(way: str) -> None:
+    """Beside a mocked API, as for httpx; the end of either gives httpx2's connections back."""
+    original = httpx2.HTTPTransport()._pool.__class__.handle_request
+    with ApiMock() as api_mock, respx.mock() as other:
+        api_mock("zerotrace", BASE).get("/v1/codes").then(text="planned")
+        other.get("https://api.example/things").respond(text="other")
+
+        assert (ask(httpx2, way, f"{BASE}/v1/codes").text, ask(httpx2, way).text) == ("planned", "other")
+
+    assert httpx2.HTTPTransport()._pool.__class__.handle_request is original
+
+
+@WAYS
+@LIBRARIES
+@pytest.mark.usefixtures("clock")
+def test_a_resilient_client_of_either_is_judged_alike(library: Any, way: str) -> None:
+    """The same plan, the same assertions; only an exception's class is the client's own."""
+    home = import_module("resilient_client" if library is httpx else "resilient_client.httpx2")
+    options: dict[str, Any] = {"base_url": BASE, "auth": home.HmacAuth("a-key", "a-secret")}
+
+    async def order_in_a_task() -> Any:
+        async with home.AsyncResilientClient("zerotrace", **options) as one:
+            return await one.post("/v1/create", json={"amount": "1"})
+
+    with ApiMock() as api_mock:
+        route = plan(api_mock, "RATE_LIMIT", httpx.ReadTimeout, 200)
+        if way == "threads":
+            with home.ResilientClient("zerotrace", **options) as one:
+                response = one.post("/v1/create", json={"amount": "1"})
+        else:
+            response = anyio.run(order_in_a_task, backend=way)
+
+    assert isinstance(response, library.Response)
+    assert_attempts(response, "RATE_LIMIT", library.ReadTimeout, "OK")
+    assert_waits(response, 7, (0, 0.5))
+    assert_same_key(route)
+    assert_fresh_nonces(route)
+
+
+@pytest.mark.parametrize(
+    "words", [{}, {"retry_after": 20, "message": "Slow down", "headers": {"X-More": "1"}}]
+)
+def test_a_reply_may_be_of_either_library(words: dict[str, Any]) -> None:
+    """It is httpx's unless httpx2 is asked for, and the same otherwise."""
+    for error in ("RATE_LIMIT_EXCEEDED", 404):
+        usual = error_response("customer_verification", error, **words)
+        named = error_response("customer_verification", error, library="httpx", **words)
+        other = error_response("customer_verification", error, library="httpx2", **words)
+
+        assert (type(usual), type(named), type(other)) == (httpx.Response, httpx.Response, httpx2.Response)
+        assert (other.status_code, other.headers.raw, other.content) == (
+            usual.status_code,
+            usual.headers.raw,
+            usual.content,
+        )
+
+
+@WAYS
+@LIBRARIES
+@pytest.mark.parametrize("named", [httpx.ReadError, httpx2.ReadError], ids=["httpx", "httpx2"])
+def test_faults_are_of_the_library_that_asks(library: Any, named: Any, way: str) -> None:
+    """Replies, pages and failures of the network, whichever library names them."""
+    sequence = FaultSequence(
+        load_policy("zerotrace"), (Fault("RATE_LIMIT", retry_after=3), Fault(502), Fault(named))
+    )
+    transport = library.MockTransport(sequence.handler())
+
+    limited, page = (ask(library, way, transport=transport) for _ in range(2))
+    with pytest.raises(library.ReadError, match=r"^a fault of the test$"):
+        ask(library, way, transport=transport)
+
+    assert {type(limited), type(page), type(ask(library, way, transport=transport))} == {library.Response}
+    assert (limited.json()["code"], limited.headers["Retry-After"], page.status_code) == (5, "3", 502)
+
+
+@LIBRARIES
+def test_sequences_name_the_failures_of_the_library_asked_for(library: Any) -> None:
+    """`fault_sequences(library=…)` is for tests that look into what was drawn."""
+    found = find(
+        fault_sequences("zerotrace", library=library.__name__),
+        lambda sequence: any(fault.what is library.WriteError for fault in sequence.faults),
+        settings=settings(calm, max_examples=5000),
+    )
+
+    assert repr(found) == "<zerotrace: Fault(WriteError)>"
+
+
+def printed_by(code: str, folder: Path) -> str:
+    """Run a program of its own, and give what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_httpx2_may_be_imported_under_a_mocked_api(tmp_path: Path) -> None:
+    """The kit does not import it, and answers its clients nevertheless."""
+    code = (
+        "import sys\nfrom resilient_client.testing import ApiMock, error_response\n"
+        "error_response('zerotrace', 'INTERNAL')\n"
+        "with ApiMock() as mock:\n"
+        "    mock('zerotrace').get('/v1/codes').then(200, text='mocked')\n"
+        "    print('httpx2' in sys.modules)\n"
+        "    import httpx2\n"
+        "    print(httpx2.get('https://0trace.io/api/v1/codes').text)\n"
+    )
+
+    assert printed_by(code, tmp_path).split() == ["False", "mocked"]
+
+
+def test_where_httpx2_is_used_alone_httpx_is_not_imported(tmp_path: Path) -> None:
+    """Neither by replies nor by faults, clocks and assertions: it need not even be there. Only respx needs it."""
+    code = (
+        "import sys\nsys.modules['httpx'] = sys.modules['httpcore'] = None\n"
+        "import httpx2\n"
+        "from resilient_client.httpx2 import ResilientClient, load_policy\n"
+        "from resilient_client.testing import *\n"
+        "policy = load_policy('zerotrace')\n"
+        "error_response(policy, 'INTERNAL', library='httpx2')\n"
+        "fault_sequences(policy, library='httpx2')\n"
+        "faults = (Fault('UPSTREAM_ERROR'), Fault(httpx2.ReadTimeout), Fault(502))\n"
+        "transport = httpx2.MockTransport(FaultSequence(policy, faults).handler())\n"
+        "with use_clock(VirtualClock()), ResilientClient(policy, transport=transport) as client:\n"
+        "    response = client.get('https://api.example/')\n"
+        "assert_attempts(response, 'UPSTREAM_ERROR', httpx2.ReadTimeout, 502, 'OK')\n"
+        "assert_waits(response, 1, ...)\n"
+        "print(type(to_httpx2(response)))\n"
+    ).replace("import *", f"import {', '.join(NEEDS_NO_RESPX)}")
+
+    assert printed_by(code, tmp_path) == "<class 'httpx2.Response'>"
+
+
+NEEDS_NO_RESPX = [
+    "Fault",
+    "FaultSequence",
+    "VirtualClock",
+    "assert_attempts",
+    "assert_waits",
+    "error_response",
+    "fault_sequences",
+    "to_httpx2",
+    "use_clock",
+]
+
+
 # --------------------------------------------------------------------------------------------------- what is not there
 
 
@@ -1129,6 +1364,16 @@ def test_a_sequence_is_a_side_effect_for_respx() -> None:
     ("missing", "use", "told"),
     [
         ("respx", "testing.ApiMock", "api_mock needs respx: pip install 'resilient-client[testing]'"),
+        (
+            "respx",
+            "testing.bridge_respx",
+            "bridge_respx needs respx: pip install 'resilient-client[testing]'",
+        ),
+        (
+            "httpx2",
+            "testing.ApiMock().start()\n    testing.bridge_respx()",
+            "bridge_respx needs httpx2: pip install 'resilient-client[httpx2]'",
+        ),
         (
             "hypothesis",
             "testing.fault_sequences('zerotrace')",

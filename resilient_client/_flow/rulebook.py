@@ -26,7 +26,7 @@ Change = Literal["nonce", "refresh", "override"]
 Condition = Literal["token_expired", "override_conflict"]
 
 # RFC 9110 9.2.1 and 9.2.2.
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})  # QUERY: RFC 10008
 IDEMPOTENT_METHODS = SAFE_METHODS | {"PUT", "DELETE"}
 
 

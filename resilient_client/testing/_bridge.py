@@ -8,7 +8,7 @@ words: what comes and goes is converted on either side of it.
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,13 +32,13 @@ __all__ = ["as_host", "bridge_respx", "is_httpx2_installed"]
 _answers_httpx2: ContextVar[bool] = ContextVar("answers_httpx2", default=False)
 
 
-@contextmanager
-def bridge_respx() -> Iterator[None]:
-    """Let every active respx router answer httpx2's clients as well, sync and async, as long as the block lasts.
+def bridge_respx() -> AbstractContextManager[None]:
+    """Let every active respx router answer httpx2's clients as well, as long as the block lasts.
 
     The routers are those of respx's default mode, started before the block or in it. A router is asked with an `httpx.Request`
     and answers with an `httpx.Response`; the client gets httpx2's, and httpx's exceptions as httpx2's of the same name. Where
-    no router is active, and where a route passes through, httpx2 sends the request. It nests, and holds for all threads and tasks.
+    no router is active, and where a route passes through, httpx2 sends the request. It nests, holds for all threads and tasks,
+    and is no decorator.
 
     Raises:
         ModuleNotFoundError: httpx2 is not installed.
@@ -47,11 +47,7 @@ def bridge_respx() -> Iterator[None]:
         raise ModuleNotFoundError(
             "bridge_respx needs httpx2: pip install 'resilient-client[httpx2]'", name="httpx2"
         )
-    _HTTPCore2Mocker.enter()
-    try:
-        yield
-    finally:
-        _HTTPCore2Mocker.leave()
+    return _Block()
 
 
 def is_httpx2_installed() -> bool:
@@ -65,6 +61,18 @@ def as_host(error: Exception) -> Exception:
     For httpx's clients it is converted here; for httpx2's nothing need be done, as all that a router raises is converted.
     """
     return error if _answers_httpx2.get() else to_httpx(error)
+
+
+class _Block(AbstractContextManager[None]):
+    """As long as one is open, httpx2's clients are answered."""
+
+    # contextlib's own would be a decorator, too: one that has ended before an async function begins.
+
+    def __enter__(self) -> None:
+        _HTTPCore2Mocker.enter()
+
+    def __exit__(self, *_: object) -> None:
+        _HTTPCore2Mocker.leave()
 
 
 class _HTTPCore2Mocker(HTTPCoreMocker):

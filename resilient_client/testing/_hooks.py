@@ -21,6 +21,8 @@ REFUSE_BYPASS = "resilient_client_refuse_bypass"
 CLOCK: pytest.StashKey[VirtualClock] = pytest.StashKey()
 MOCK: pytest.StashKey[ApiMock] = pytest.StashKey()
 
+_WITH_VIRTUAL_TIME = ("virtual_clock", "api_mock")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take `resilient_client_refuse_bypass = true` in the configuration."""
@@ -51,7 +53,7 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.Fix
     """
     if fixturedef.scope != "function" or CLOCK in request.node.stash:
         return
-    if _is_own(fixturedef) or any(map(_is_own, _winners(request.node))):
+    if _has_virtual_time(fixturedef) or any(map(_has_virtual_time, _winners(request.node))):
         from resilient_client.testing import VirtualClock, refuse_bypass, use_clock  # noqa: PLC0415 - this file's law
 
         stack, stash = ExitStack(), request.node.stash
@@ -90,14 +92,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 def _winners(item: pytest.Item) -> Iterator[pytest.FixtureDef[Any]]:
-    """Give the definitions that the test gets for the plugin's names, as far as it was known when it was collected."""
+    """Give the definitions that the test gets for the names of the plugin's fixtures with virtual time, as far as it was known when it was collected."""
     # pytest offers no public way to ask which definition of a fixture wins.
     info = getattr(item, "_fixtureinfo", None)
-    for name in ("virtual_clock", "api_mock"):
+    for name in _WITH_VIRTUAL_TIME:
         definitions = info.name2fixturedefs.get(name) if info else None
         if definitions:
             yield definitions[-1]
 
 
-def _is_own(fixturedef: pytest.FixtureDef[Any]) -> bool:
-    return getattr(fixturedef.func, "__module__", None) == f"{__package__}.plugin"
+def _has_virtual_time(fixturedef: pytest.FixtureDef[Any]) -> bool:
+    is_own = getattr(fixturedef.func, "__module__", None) == f"{__package__}.plugin"
+    return is_own and fixturedef.argname in _WITH_VIRTUAL_TIME

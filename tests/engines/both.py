@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-ENGINES = ("httpx", "aiohttp")
+_KINDS = {"httpx": httpx.AsyncHTTPTransport, "aiohttp": AiohttpTransport}
+ENGINES = tuple(name for name, kind in _KINDS.items() if issubclass(kind, httpx.AsyncBaseTransport))
 ONE = httpx.Limits(max_connections=1)
 
 _OF_THE_TRANSPORT = ("limits", "verify", "cert", "proxy", "uds", "local_address", "http2", "client")
@@ -33,7 +34,7 @@ class Engine:
 
     def transport(self, **options: Any) -> httpx.AsyncBaseTransport:
         """Make a transport, with the options of a transport."""
-        kind: Any = AiohttpTransport if self.name == "aiohttp" else httpx.AsyncHTTPTransport
+        kind: Any = _KINDS[self.name]
         transport: httpx.AsyncBaseTransport = kind(trust_env=False, **options)
         return transport
 

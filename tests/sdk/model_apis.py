@@ -75,7 +75,9 @@ def refuse(error: str | int, **words: Any) -> Callable[[Sdk, Exchange], None]:
 
     def plan(sdk: Sdk, exchange: Exchange) -> None:
         reply = error_response(sdk.policy, error, **words)
-        lines = [f"{name}: {value}" for name, value in reply.headers.multi_items() if name != "content-length"]
+        lines = [
+            f"{name}: {value}" for name, value in reply.headers.multi_items() if name != "content-length"
+        ]
         exchange.say(page(reply.status_code, reply.content, *lines))
 
     return plan

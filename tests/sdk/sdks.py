@@ -11,7 +11,7 @@ import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import anthropic
 import openai
@@ -179,7 +179,7 @@ class Talker:
         self.client = kinds[1](**settings)
         self.endpoint = sdk.endpoint(self.client)
 
-    async def __aenter__(self) -> Talker:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

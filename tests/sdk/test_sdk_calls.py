@@ -99,9 +99,7 @@ def test_the_servers_wait_is_kept(
 
 
 @pytest.mark.parametrize(("said", "requests"), [("true", 2), ("false", 1)])
-def test_the_apis_own_word_goes_before_all_rules(
-    sdk: Sdk, said: str, requests: int, apis: ModelApis
-) -> None:
+def test_the_apis_own_word_goes_before_all_rules(sdk: Sdk, said: str, requests: int, apis: ModelApis) -> None:
     """A 400 with x-should-retry: true is sent again, and a rate limit with false is not."""
     error = 400 if said == "true" else "RATE_LIMIT"
     apis.will(refuse(error, headers={"x-should-retry": said}))

@@ -165,7 +165,9 @@ def test_openai_takes_httpxs_clients_as_well(way: str, apis: ModelApis) -> None:
 def test_the_sdk_closes_the_client_that_it_was_given(sdk: Sdk) -> None:
     """A copy made by `with_options` shares it, and closes it, too."""
     for one in ("itself", "a copy"):
-        client = resilient.ResilientClient(sdk.policy, transport=httpx2.MockTransport(lambda _: httpx2.Response(200)))
+        client = resilient.ResilientClient(
+            sdk.policy, transport=httpx2.MockTransport(lambda _: httpx2.Response(200))
+        )
         made = sdk.sync(api_key="a-key", http_client=client)
         (made if one == "itself" else made.with_options(max_retries=0)).close()
         assert client.is_closed

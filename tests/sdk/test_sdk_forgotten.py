@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import anthropic
 import httpx2
 import pytest
 from loopback import WAYS, run
@@ -14,7 +15,7 @@ from sdks import ANTHROPIC, OPENAI, STORY, Sdk, Talker, with_sdks
 from resilient_client import outcome_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 pytest_generate_tests = with_sdks
 
@@ -29,7 +30,9 @@ def apis() -> Iterator[ModelApis]:
 class Forgetful(Talker):
     """A client made as one does who never heard of max_retries. `waits` has what the SDK would have slept, in seconds."""
 
-    def __init__(self, sdk: Sdk, way: str, url: str, **http: Any) -> None:
+    def __init__(
+        self, sdk: Sdk, way: str, url: str, http: Mapping[str, Any] | None = None, **options: Any
+    ) -> None:
         self.waits = waits = []  # type: list[float]
 
         def noting(kind: Any) -> Any:
@@ -41,8 +44,7 @@ class Forgetful(Talker):
             return Noting
 
         hasty = replace(sdk, sync=noting(sdk.sync), tasks=noting(sdk.tasks))
-        super().__init__(hasty, way, url, http, max_retries=sdk.module.DEFAULT_MAX_RETRIES)
-        assert self.client.max_retries == 2
+        super().__init__(hasty, way, url, http, **{"max_retries": sdk.module.DEFAULT_MAX_RETRIES, **options})
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -130,7 +132,8 @@ def test_a_deadline_holds_for_each_of_the_three(sdk: Sdk, way: str) -> None:
         return httpx2.Response(429, headers={"retry-after": "1"}, json={"error": {}})
 
     async def scenario() -> None:
-        talker = Forgetful(sdk, way, "http://127.0.0.1", deadline=10, transport=httpx2.MockTransport(slow))
+        http = {"deadline": 10, "transport": httpx2.MockTransport(slow)}
+        talker = Forgetful(sdk, way, "http://127.0.0.1", http)
         talkers.append(talker)
         async with talker:
             with pytest.raises(sdk.module.RateLimitError) as caught:
@@ -150,7 +153,7 @@ def test_with_raise_for_status_anthropic_repeats_what_is_final(way: str, apis: M
     apis.will(refuse(400), always=True)
 
     async def scenario() -> None:
-        async with Forgetful(ANTHROPIC, way, apis.url, raise_for_status=True) as talker:
+        async with Forgetful(ANTHROPIC, way, apis.url, {"raise_for_status": True}) as talker:
             with pytest.raises(ANTHROPIC.module.APIConnectionError):
                 await talker.ask("answer")
 
@@ -173,7 +176,7 @@ def test_a_hook_can_leave_the_sdks_tries_with_one_attempt_each(sdk: Sdk, way: st
 
     async def scenario() -> None:
         hooks = {"request": [once if way == "threads" else once_each]}
-        async with Forgetful(sdk, way, apis.url, event_hooks=hooks) as talker:
+        async with Forgetful(sdk, way, apis.url, {"event_hooks": hooks}) as talker:
             with pytest.raises(sdk.module.RateLimitError):
                 await talker.ask("answer")
 
@@ -186,10 +189,37 @@ def test_retries_come_back_with_options(sdk: Sdk, apis: ModelApis) -> None:
     apis.will(refuse(sdk.final), always=True)
 
     async def scenario() -> None:
-        async with Forgetful(sdk, "threads", apis.url) as talker:
+        async with Forgetful(sdk, "threads", apis.url, max_retries=0) as talker:
             insistent = sdk.endpoint(talker.client.with_options(max_retries=1))
             with pytest.raises(sdk.module.RateLimitError):
                 insistent.create(**sdk.question)
 
     run("threads", scenario)
     assert len(apis.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("max_retries", "bearers"), [(0, ["stale", "stale"]), (2, ["stale", "fresh", "fresh"])]
+)
+def test_anthropic_renews_a_refused_token_by_its_own_retries_only(
+    max_retries: int, bearers: list[str], apis: ModelApis
+) -> None:
+    """What it is told of `credentials=` in docs/sdks.md: without retries a token that was revoked is used to its end."""
+    tokens = iter(["stale", "fresh"])
+
+    def credentials(**_: object) -> anthropic.AccessToken:
+        return anthropic.AccessToken(next(tokens))
+
+    async def scenario() -> None:
+        options = {"api_key": None, "credentials": credentials, "max_retries": max_retries}
+        async with Forgetful(ANTHROPIC, "threads", apis.url, **options) as talker:
+            apis.will(refuse(401))
+            if max_retries == 0:
+                with pytest.raises(anthropic.AuthenticationError):
+                    await talker.ask("answer")
+            else:
+                await talker.ask("answer")
+            await talker.ask("answer")
+
+    run("threads", scenario)
+    assert apis.sent("authorization") == [f"Bearer {token}" for token in bearers]
