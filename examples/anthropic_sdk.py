@@ -103,12 +103,12 @@ async def main() -> None:
 
     api = Api(stream(whole=False))
     async with sdk(api) as client:
-        words = []
         try:
             async with client.messages.stream(**ASKED) as events:
-                words.extend([text async for text in events.text_stream])
+                async for text in events.text_stream:
+                    print(f"{text}... ", end="")
         except APIStatusError as error:
-            print(f"{error.type} after a {error.status_code}, requests: {api.requests}")
+            print(f"{error.type} within a {error.status_code}, requests: {api.requests}")
 
 
 def perhaps(maybe_applied: bool) -> str:  # noqa: FBT001 - one value to be put in words

@@ -94,7 +94,7 @@ def main() -> None:
                 except RateLimitError as caught:
                     told = f"{type(caught).__name__}, {outcome_of(caught).reason}"
             left = "the SDK's retries off" if options else "the SDK's retries left on"
-            print(f"{left}, {code}: {api.requests} requests, {told}")
+            print(f"{left}, {code}: {told}, requests: {api.requests}")
 
 
 if __name__ == "__main__":

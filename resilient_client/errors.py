@@ -79,7 +79,7 @@ def raise_for_status(
     if not isinstance(response, httpx.Response):
         raise TypeError(
             f"raise_for_status: {type(response).__module__.partition('.')[0]}.{type(response).__name__} is no httpx.Response; "
-            "each of the two libraries, httpx and httpx2, has a raise_for_status of its own here"
+            "each library has a raise_for_status of its own here"
         )
     record = record_of(response)
     in_memory = record is not None and record.read_whole and isinstance(response.stream, httpx.SyncByteStream)

@@ -45,24 +45,14 @@ ON_BOTH: Mapping[str, Mapping[str, str]] = {
     "engines/test_engine_cancel.py": {
         "test_a_call_that_is_cancelled_after_any_number_of_steps_leaves_a_pool_of_one_usable": _AIOHTTP,
     },
-    "engines/test_engine_faults.py": {
-        "test_a_create_that_meets_a_fault_comes_to_the_same_over_both": _AIOHTTP,
-        "test_a_movement_without_a_key_that_meets_a_fault_is_sent_once_over_both": _AIOHTTP,
-        "test_a_request_that_may_be_repeated_is_repeated_by_the_library_alone": _AIOHTTP,
-        "test_a_call_whose_every_answer_is_lost_ends_with_httpxs_own_exception": _AIOHTTP,
-    },
+    "engines/test_engine_faults.py": {},
     "engines/test_engine_proxy_tls.py": {
         "test_a_pinned_certificate_that_is_another_is_a_connect_error": _AIOHTTP,
     },
     "engines/test_engine_time.py": {
         "test_a_deadline_is_kept_whatever_drips": _LONG,
     },
-    "engines/test_engine_wire.py": {
-        "test_the_same_request_arrives_over_both_at_the_first_attempt_and_at_every_other": _AIOHTTP,
-        "test_a_request_that_has_no_body_has_none_when_it_is_repeated": _AIOHTTP,
-        "test_the_address_is_asked_for_as_httpx_wrote_it": _AIOHTTP,
-        "test_a_redirected_request_is_sent_as_httpx_made_it": _AIOHTTP,
-    },
+    "engines/test_engine_wire.py": {},
     "engines/test_other_transports.py": {},
     "engines/test_pool_of_tasks.py": {
         "test_respx_answers_for_the_network": _RESPX,

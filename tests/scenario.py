@@ -23,6 +23,7 @@ from resilient_client import (
     ResilientClient,
     ResilientTransport,
     outcome_of,
+    testing,
 )
 from resilient_client.testing import VirtualClock
 
@@ -84,6 +85,10 @@ def answer(
         return httpx.Response(status, text=text, headers=headers)
 
     return reply
+
+
+error_response = partial(testing.error_response, library="httpx")
+"""Build a real API's error, as the kit does: a response of the host that the test is on."""
 
 
 def fail(

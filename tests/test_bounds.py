@@ -13,6 +13,7 @@ import pytest
 import tenacity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scenario import error_response
 
 from resilient_client import (
     Outcome,
@@ -26,7 +27,7 @@ from resilient_client import (
 from resilient_client._bounds import Row
 from resilient_client._ladder import Case
 from resilient_client._rehearse import rehearse
-from resilient_client.testing import VirtualClock, error_response
+from resilient_client.testing import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

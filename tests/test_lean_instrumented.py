@@ -194,7 +194,7 @@ def calls(client):
         yield client.post("https://api.test/things", json=1)
 
 async def task():
-    async with resilient_client.AsyncResilientClient(transport=wire) as client:
+    async with AsyncResilientClient(transport=wire) as client:
         for call in calls(client):
             await call
 
@@ -203,9 +203,9 @@ wire = httpx.MockTransport(lambda request: httpx.Response(204))
 for name in {names}:
     for kind in (httpx.Client, httpx.AsyncClient):
         setattr(kind, name, wrapper(getattr(kind, name), name))
-    import resilient_client
+    from resilient_client import AsyncResilientClient, ResilientClient
 
-    with resilient_client.ResilientClient(transport=wire) as client:
+    with ResilientClient(transport=wire) as client:
         list(calls(client))
     asyncio.run(task())
     print(name, len(seen))

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from scenario import BASE, Run, answer, fail, in_turn, spread, up_to
+from scenario import BASE, Run, answer, error_response, fail, in_turn, spread, up_to
 
 from resilient_client import ApiError, TokenAuth, load_policy, outcome_of
-from resilient_client.testing import VirtualClock, error_response
+from resilient_client.testing import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 NOW = 1_750_000_000  # the clock's first second
 OK = answer(200, {"ok": True})
 BUSY = answer(503, {"error": {"code": "busy", "message": "Said by the server"}})
-METHODS = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH"]
-REPEATABLE = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}  # RFC 9110 9.2.2
-SAFE = {"GET", "HEAD", "OPTIONS"}  # RFC 9110 9.2.1
+METHODS = ["GET", "HEAD", "OPTIONS", "QUERY", "PUT", "DELETE", "POST", "PATCH"]
+REPEATABLE = {"GET", "HEAD", "OPTIONS", "QUERY", "PUT", "DELETE"}  # RFC 9110 9.2.2, RFC 10008
+SAFE = {"GET", "HEAD", "OPTIONS", "QUERY"}  # RFC 9110 9.2.1, RFC 10008
 BACKOFF = up_to(0.5, 1, 2, 4)
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from scenario import Run, Within, answer, fail, in_turn, spread, up_to
+from scenario import Run, Within, answer, error_response, fail, in_turn, spread, up_to
 
 from resilient_client import HmacAuth, load_policy
-from resilient_client.testing import VirtualClock, error_response
+from resilient_client.testing import VirtualClock
 
 if TYPE_CHECKING:
     from scenario import Ended

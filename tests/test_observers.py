@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 import pytest
-from scenario import BASE, Chunks, Run, answer, fail, in_turn, spread
+from scenario import BASE, Chunks, Run, answer, error_response, fail, in_turn, spread
 
 import resilient_client
 from resilient_client import (
@@ -28,7 +28,7 @@ from resilient_client import (
     TokenAuth,
     outcome_of,
 )
-from resilient_client.testing import VirtualClock, error_response
+from resilient_client.testing import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

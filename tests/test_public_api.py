@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 import resilient_client
-import resilient_client.testing
 from resilient_client import (
     ApiError,
     AsyncResilientClient,
@@ -32,6 +31,7 @@ from resilient_client import (
     outcome_of,
     policy_names,
     raise_for_status,
+    testing,
 )
 from resilient_client._guard.settings import UNPROTECTED
 from resilient_client.outcome import Reason
@@ -105,7 +105,7 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
 
 def test_the_test_kit_is_two_names() -> None:
     """`resilient_client.testing` has the clock and the replies."""
-    assert set(resilient_client.testing.__all__) >= {"VirtualClock", "error_response"}
+    assert set(testing.__all__) >= {"VirtualClock", "error_response"}
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_errors_are_caught_by_what_catches_httpx_s() -> None:
 
 def test_an_api_error_has_what_callers_read() -> None:
     """Each attribute of the contract is there on a real one."""
-    reply = error_response("zerotrace", "RATE_LIMIT", retry_after=7)
+    reply = error_response("zerotrace", "RATE_LIMIT", retry_after=7, library="httpx")
     reply.request = httpx.Request("GET", "https://0trace.io/api/v1/codes")
     with pytest.raises(ApiError) as caught:
         raise_for_status(reply, policy="zerotrace")

@@ -18,6 +18,7 @@ import pytest
 import respx
 import trustme
 from loopback import WAYS, Caller, Exchange, Loopback, page, run
+from scenario import error_response
 
 from resilient_client import (
     AsyncResilientClient,
@@ -28,7 +29,7 @@ from resilient_client import (
     TokenAuth,
     outcome_of,
 )
-from resilient_client.testing import VirtualClock, error_response
+from resilient_client.testing import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

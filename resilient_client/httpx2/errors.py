@@ -80,7 +80,7 @@ def raise_for_status(
     if not isinstance(response, httpx2.Response):
         raise TypeError(
             f"raise_for_status: {type(response).__module__.partition('.')[0]}.{type(response).__name__} is no httpx2.Response; "
-            "each of the two libraries, httpx2 and httpx2, has a raise_for_status of its own here"
+            "each library has a raise_for_status of its own here"
         )
     record = record_of(response)
     in_memory = record is not None and record.read_whole and isinstance(response.stream, httpx2.SyncByteStream)

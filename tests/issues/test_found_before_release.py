@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from loopback import Exchange, Loopback, page
+from scenario import error_response
 
 from resilient_client import (
     HmacAuth,
@@ -22,7 +23,7 @@ from resilient_client import (
 )
 from resilient_client._flow.classify import classify
 from resilient_client.masking import is_secret
-from resilient_client.testing import VirtualClock, error_response
+from resilient_client.testing import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx
 import pytest
+from scenario import error_response
 
 from resilient_client import ApiError, AsyncResilientClient, ResilientClient, TokenAuth, outcome_of
-from resilient_client.testing import VirtualClock, error_response
+from resilient_client.testing import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,11 +10,11 @@ import httpx
 import pytest
 from crew import BASE, TASKS, Crew, HandClock, Host, guard_of, left_in, policy
 from loopback import WAYS, Caller, run
-from scenario import Chunks, answer, in_turn
+from scenario import Chunks, answer, error_response, in_turn
 
 from resilient_client import AsyncResilientClient, HmacAuth, ResilientClient, ResilientTransport, outcome_of
 from resilient_client.protection import BudgetConfig
-from resilient_client.testing import VirtualClock, error_response
+from resilient_client.testing import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -362,7 +362,7 @@ def test_a_sandbox_with_faults_is_brought_through_with_everything_on(way: str) -
         order = {"fromCcy": "BTC", "toCcy": "ETH", "direction": "from", "amount": "0.01", "type": "fixed"}
         order["toAddress"] = "0x52908400098527886E0F7030069857D2E4169EE7"
         make: Callable[..., Any] = sandbox.client if way == "threads" else sandbox.async_client
-        made = make(pace=True, breaker=True, bulkhead=5)
+        made = make(library="httpx", pace=True, breaker=True, bulkhead=5)
         results: list[Any] = []
         for _ in range(60):
             try:
