@@ -111,10 +111,10 @@ def rounded(what: Any) -> Any:
 
 def write(facts: dict[str, Any]) -> None:
     """Write the tables and the chart."""
-    for path, text in ((page.PAGE, page.tables(facts)), (page.ENGINES, page.engines(facts))):
+    for path, marks, text in page.written(facts):
         if path.exists():
             before = path.read_text(encoding="utf-8")
-            path.write_text(page.shown(before, text, page.MARKS[path]), encoding="utf-8")
+            path.write_text(page.shown(before, text, marks), encoding="utf-8")
     page.CHART.write_text(svg(facts), encoding="utf-8")
 
 

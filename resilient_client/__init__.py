@@ -10,6 +10,7 @@ reads the file and does it. `ResilientClient(policy="zerotrace")` stands where `
 
 from __future__ import annotations
 
+import sys  # only httpx
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,10 @@ def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if getattr(sys.modules.get("httpx"), "__name__", "") == "httpx2":  # only httpx
+        return getattr(
+            import_module(".httpx2", __name__), name
+        )  # after httpx2's alias for httpx there is one library
     try:
         value = getattr(import_module(_HOMES[name], __name__), name)
     except ModuleNotFoundError as missing:

@@ -16,6 +16,7 @@ from ._flow.entry import release
 from ._flow.report import went_well
 from ._flow.rulebook import SAFE_METHODS
 from ._guard.guards import Guards
+from ._http import refuse_other
 from ._log import logger
 from .clock import Clock, default_clock
 from .loading import rulebook
@@ -108,6 +109,8 @@ class Core:
 
     def call(self, request: Request, now: float) -> Call:
         """Make a call of a request that came `now`: read what its caller asked for, and where it comes from."""
+        if not isinstance(request, self.host.Request):
+            refuse_other(request, self.host.name, "request")
         call = Call(request, self.rules, now, self)
         quick = True
         extensions = request.extensions

@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 LIBRARIES = ("httpx", "httpx2")
+_HOMES = {"httpx": "resilient_client", "httpx2": "resilient_client.httpx2"}
 
 
 class Headers(Protocol):
@@ -221,17 +222,16 @@ def library_of(thing: object) -> Any:
     raise TypeError(f"{type(thing).__name__} is neither httpx's nor httpx2's")
 
 
-def refuse_other(transport: object, library: str) -> None:
-    """Refuse a transport of the other library, which would fail on an assertion when it is first used.
+def refuse_other(thing: object, library: str, what: str) -> None:
+    """Refuse a transport or a request of the other library, on which something would fail with an assertion and no word.
 
     Raises:
         TypeError: it is of the other library; the message says what to do.
     """
-    for kind in type(transport).__mro__:
+    for kind in type(thing).__mro__:
         name = kind.__module__.partition(".")[0]
         if name in LIBRARIES and name != library:
-            home = {"httpx": "resilient_client", "httpx2": "resilient_client.httpx2"}[name]
             raise TypeError(
-                f"{type(transport).__name__} is a transport of {name}, and this client is one of {library}: their requests and responses "
-                f"are not the same classes. Give it a transport of {library}, or take the client from {home}"
+                f"{type(thing).__name__} is a {what} of {name}, and this resilient transport is one of {library}: their classes are not "
+                f"the same. What goes with {name} is in {_HOMES[name]}, what goes with {library} in {_HOMES[library]}"
             )

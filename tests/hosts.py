@@ -57,6 +57,7 @@ ON_BOTH: Mapping[str, Mapping[str, str]] = {
     "engines/test_pool_of_tasks.py": {
         "test_respx_answers_for_the_network": _RESPX,
         "test_no_place_is_ever_lost_in_a_crowd_that_is_cancelled_at_random": _LONG,
+        "test_without_a_limit_everybody_has_a_connection": _LONG,
     },
     "engines/test_quickened.py": {},
     "engines/test_sockets.py": {},
@@ -73,16 +74,22 @@ ON_BOTH: Mapping[str, Mapping[str, str]] = {
     "protection/test_protection_hedge.py": {},
     "protection/test_protection_pace.py": {},
     "protection/test_protection_parking.py": {},
-    "protection/test_protection_settings.py": {},
+    "protection/test_protection_settings.py": {
+        "test_a_client_that_is_gone_leaves_no_world_behind": _LONG,
+    },
     "protection/test_protection_together.py": {},
     "test_auth.py": {},
     "test_bounds.py": {
         "test_no_call_exceeds_its_bound": _LONG,
+        "test_no_call_exceeds_the_bound_of_a_shipped_policy": _LONG,
         "test_hundreds_of_rules_are_bounded_too": _LONG,
     },
     "test_flow.py": {},
     "test_hard_cases.py": {},
-    "test_hostile.py": {},
+    "test_hostile.py": {
+        "test_any_reply_is_judged_and_handed_over": _LONG,
+        "test_two_thousand_hostile_replies_in_a_row_leave_the_classifier_as_it_was": _LONG,
+    },
     "test_httpx_names.py": {
         "test_private_names_of_httpx_stand_in_two_files_only": _READS,
         "test_the_flow_imports_no_io": _READS,
@@ -95,8 +102,12 @@ ON_BOTH: Mapping[str, Mapping[str, str]] = {
     "test_lean_instrumented.py": {
         "test_respx_is_asked": _RESPX,
         "test_pytest_httpx_is_asked": _RESPX,
+        "test_what_was_replaced_before_we_were_imported_is_run": _LONG,
     },
-    "test_lean_shared.py": {},
+    "test_lean_shared.py": {
+        "test_a_client_that_calls_ever_other_addresses_does_not_grow": _LONG,
+        "test_long_addresses_are_not_kept": _LONG,
+    },
     "test_lean_subclasses.py": {},
     "test_ledger_customer_verification.py": {},
     "test_ledger_default.py": {},

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from resilient_client._flow import Step
+    from resilient_client._http import Response
 
 
 class Setting:
@@ -53,7 +54,7 @@ def a_call(request: httpx.Request, policy: str = "zerotrace", **attributes: Any)
 
 
 def answer(
-    steps: Generator[Step, Told, httpx.Response | None], status: int, json: Any, at: float, **headers: str
+    steps: Generator[Step, Told, Response | None], status: int, json: Any, at: float, **headers: str
 ) -> Step:
     """Answer a Send with this, read it when asked to, and give the step that follows."""
     response = httpx.Response(status, json=json, headers=headers)
@@ -62,11 +63,11 @@ def answer(
     return steps.send(Told(at, response, None, Body(response.content, "whole"), 1_750_000_000.0 + at))
 
 
-def ended(steps: Generator[Step, Told, httpx.Response | None], told: Told) -> httpx.Response | None:
+def ended(steps: Generator[Step, Told, Response | None], told: Told) -> Response | None:
     """Tell the flow this, and give what it returns."""
     with pytest.raises(StopIteration) as end:
         steps.send(told)
-    returned: httpx.Response | None = end.value.value
+    returned: Response | None = end.value.value
     return returned
 
 

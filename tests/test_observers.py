@@ -17,7 +17,6 @@ import httpx
 import pytest
 from scenario import BASE, Chunks, Run, answer, error_response, fail, in_turn, spread
 
-import resilient_client
 from resilient_client import (
     ApiError,
     AsyncResilientClient,
@@ -26,6 +25,7 @@ from resilient_client import (
     ResilientClient,
     ResilientTransport,
     TokenAuth,
+    _core,
     outcome_of,
 )
 from resilient_client.testing import VirtualClock
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from resilient_client.observers import AttemptEvent, CallEvent, GiveUpEvent, RetryEvent, SuccessEvent
 
-PACKAGE = Path(resilient_client.__file__).parent
+PACKAGE = Path(_core.__file__).parent
 
 
 class Notes:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from types import FrameType
 
+    from resilient_client._http import Request, Response
     from resilient_client.clock import Clock
 
 TASKS = ("asyncio", "trio")
@@ -105,13 +106,13 @@ class Course:
 
     # ------------------------------------------------------------------------------------- what the race calls
 
-    def send(self, request: httpx.Request) -> httpx.Response:
+    def send(self, request: Request) -> httpx.Response:
         number, meets = self._begin(request)
         if meets.until is not None:
             assert self.mark(meets.until).wait(PATIENCE), meets.until
         return self._end(number, meets.brings)
 
-    async def asend(self, request: httpx.Request) -> httpx.Response:
+    async def asend(self, request: Request) -> httpx.Response:
         number, meets = self._begin(request)
         try:
             if meets.until is not None:
@@ -121,7 +122,7 @@ class Course:
             raise
         return self._end(number, meets.brings)
 
-    def _begin(self, request: httpx.Request) -> tuple[int, Meets]:
+    def _begin(self, request: Request) -> tuple[int, Meets]:
         number = int(request.url.path[1:])
         meets = self.meets[number]
         assert meets is not None
@@ -460,7 +461,7 @@ def test_ctrl_c_is_heard_while_the_answer_is_awaited() -> None:
             heard.set()
             raise KeyboardInterrupt
 
-    def interrupt(request: httpx.Request) -> httpx.Response:
+    def interrupt(request: Request) -> httpx.Response:
         # Again and again: a signal that comes just before a thread begins to wait does not wake it.
         while request is course.second and not heard.wait(SOON):
             signal.pthread_kill(main, signal.SIGINT)
@@ -680,8 +681,9 @@ class Wire:
         assert isinstance(response, httpx.Response)
         return response
 
-    async def read(self, response: httpx.Response) -> bytes:
+    async def read(self, response: Response) -> bytes:
         """Read the body to its end."""
+        assert isinstance(response, httpx.Response)
         return response.read() if self.way == "threads" else await response.aread()
 
     async def close(self) -> None:

@@ -597,6 +597,18 @@ def test_an_error_in_the_middle_of_a_body_is_the_clients_own(library: Any, way: 
 
 @WAYS
 @pytest.mark.usefixtures("bridge")
+def test_no_second_error_is_shown_for_one_in_the_middle_of_a_body(way: str) -> None:
+    """The conversion leaves no context behind."""
+    with respx.mock() as router:
+        router.get(URL).mock(return_value=httpx.Response(200, stream=Parts(httpx.ReadError("cut off"))))
+        _, error = read(httpx2, way)
+
+    assert isinstance(error, httpx2.ReadError)
+    assert error.__context__ is None
+
+
+@WAYS
+@pytest.mark.usefixtures("bridge")
 def test_another_error_in_the_middle_of_a_body_is_not_touched(way: str) -> None:
     """It is the very exception that was raised."""
     failures = [ValueError("a bug"), httpx2.ReadError("its own")]
@@ -1000,6 +1012,30 @@ def test_a_response_that_has_not_been_read_is_read_later(library: Any) -> None:
 
 
 @LIBRARIES
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_async_body_that_is_left_is_ended(library: Any, backend: str) -> None:
+    """What makes it ends with it, in the same task: trio would warn of it otherwise."""
+    ended = []
+    other = OTHER[library]
+
+    class Unfinished(other.AsyncByteStream):  # type: ignore[misc,name-defined]  # of either library
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                yield b"one"
+                yield b"two"
+            finally:
+                ended.append(anyio.get_current_task().id)
+
+    async def leave() -> int:
+        stream = aiter(to(library)(other.Response(200, stream=Unfinished())).stream)
+        assert await anext(stream) == b"one"
+        await stream.aclose()
+        return anyio.get_current_task().id
+
+    assert [anyio.run(leave, backend=backend)] == ended
+
+
+@LIBRARIES
 def test_an_application_written_for_one_answers_the_other(library: Any) -> None:
     """A handler of one library's, in the other's MockTransport."""
     other = OTHER[library]
@@ -1055,6 +1091,18 @@ def test_an_error_keeps_what_it_has(library: Any) -> None:
     converted.add_note("the third note")
     assert given.__notes__ == ["the first note", "the second note"]
     assert type(given.request) is other.Request
+
+
+@pytest.mark.parametrize("cause", [OSError("the cause"), None], ids=repr)
+@LIBRARIES
+def test_an_error_shows_as_much_of_its_context_as_before(library: Any, cause: Exception | None) -> None:
+    """All of it, unless it was raised `from` something, or from None."""
+    plain, raised = OTHER[library].ReadError("plain"), OTHER[library].ReadError("raised")
+    plain.__context__ = raised.__context__ = OSError("the context")
+    raised.__cause__ = cause
+
+    assert not to(library)(plain).__suppress_context__
+    assert to(library)(raised).__suppress_context__
 
 
 @LIBRARIES

@@ -145,17 +145,22 @@ def test_what_does_not_sleep_is_not_weighed() -> None:
 def test_the_tables_are_what_was_measured(speed: Any, facts: Any) -> None:
     """The pages hold the tables that follow from speed.json, to the letter."""
     page = speed.page
-    for path, text in ((page.PAGE, page.tables(facts)), (page.ENGINES, page.engines(facts))):
+    for path, marks, text in page.written(facts):
         if path.exists():
             before = path.read_text(encoding="utf-8")
-            assert page.shown(before, text, page.MARKS[path]) == before, MEND
+            assert page.shown(before, text, marks) == before, MEND
 
 
-def test_the_page_has_its_tables(speed: Any) -> None:
+def test_the_pages_have_their_tables(speed: Any, facts: Any) -> None:
     """The marks between which they are written are there."""
-    text = speed.page.PAGE.read_text(encoding="utf-8")
+    missing = [
+        mark
+        for path, marks, _ in speed.page.written(facts)
+        for mark in marks
+        if mark not in path.read_text(encoding="utf-8")
+    ]
 
-    assert [mark for mark in speed.page.MARKS[speed.page.PAGE] if mark not in text] == []
+    assert missing == []
 
 
 def test_the_picture_is_what_was_measured(speed: Any, facts: Any) -> None:
@@ -194,7 +199,7 @@ def test_the_version_is_this_one(facts: Any) -> None:
 
 def test_the_prose_has_no_figures(speed: Any) -> None:
     """A duration, a ratio or a size stands in the tables, where it was measured, or nowhere."""
-    begin, end = speed.page.MARKS[speed.page.PAGE]
+    begin, end = speed.page.MEASURED
     before, _, rest = speed.page.PAGE.read_text(encoding="utf-8").partition(begin)
     prose = before + rest.partition(end)[2]
 

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import httpx2
@@ -240,25 +241,52 @@ def test_nobody_is_given_one_library_for_the_other() -> None:
     """httpx2 can put itself in httpx's place, and another package does so when it is imported: this one leaves both alone."""
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        assert "alias_httpx" not in text, path
+        assert "alias_httpx()" not in text, path
         assert "httpxyz" not in text, path
 
 
 def test_a_transport_of_the_other_library_is_refused_at_once() -> None:
-    """The message says which it is, and what to do; nothing is opened for it."""
+    """The message says which it is, and where what goes with it is; nothing is opened for it."""
+    homes = r"goes with httpx is in resilient_client, what goes with httpx2 in resilient_client\.httpx2$"
     with pytest.raises(
-        TypeError,
-        match=r"HTTPTransport is a transport of httpx, .* one of httpx2.*client from resilient_client$",
+        TypeError, match=rf"HTTPTransport is a transport of httpx, .* one of httpx2: .*{homes}"
     ):
         other.ResilientTransport(transport=httpx.HTTPTransport())  # type: ignore[arg-type]
-    with pytest.raises(
-        TypeError, match=r"is a transport of httpx2, .* one of httpx: .*from resilient_client\.httpx2$"
-    ):
+    with pytest.raises(TypeError, match=r"MockTransport is a transport of httpx2, .* one of httpx:"):
         resilient_client.ResilientClient(transport=httpx2.MockTransport(lambda _: httpx2.Response(200)))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="ResilientTransport is a transport of httpx,"):
         other.ResilientClient(mounts={"https://": resilient_client.ResilientTransport()})  # type: ignore[dict-item]
     with pytest.raises(TypeError, match="AsyncHTTPTransport is a transport of httpx2,"):
         resilient_client.AsyncResilientTransport(transport=httpx2.AsyncHTTPTransport())  # type: ignore[arg-type]
+
+
+def test_a_request_of_the_other_library_is_refused() -> None:
+    """A resilient transport of the one, in a client of the other: an assertion would fail, and say nothing."""
+    transport: Any = other.ResilientTransport(transport=httpx2.MockTransport(lambda _: httpx2.Response(200)))
+
+    with (
+        httpx.Client(transport=transport) as client,
+        pytest.raises(TypeError, match=r"Request is a request of httpx, .* one of httpx2:"),
+    ):
+        client.get("https://api.test/")
+
+
+def test_after_httpx2s_alias_for_httpx_there_is_one_library() -> None:
+    """An application may put httpx2 in httpx's place although a package that it needs uses this one over httpx."""
+    code = """
+import httpx2
+httpx2.alias_httpx()
+import httpx
+from resilient_client import ApiError, HmacAuth, Policy, ResilientClient, load_policy, raise_for_status
+import resilient_client.httpx2 as other
+assert (ApiError, HmacAuth, ResilientClient) == (other.ApiError, other.HmacAuth, other.ResilientClient)
+replies = [503, 200]
+transport = httpx.MockTransport(lambda _: httpx.Response(replies.pop(0)))
+with ResilientClient(load_policy("zerotrace"), transport=transport) as client:
+    print(client.get("https://api.test/").status_code, isinstance(client, httpx.Client))
+"""
+
+    assert runs(code) == "200 True"
 
 
 def test_a_response_of_the_other_library_is_not_judged() -> None:

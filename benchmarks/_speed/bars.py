@@ -14,9 +14,10 @@ from .rows import BASE, WIRE, WITH_SNIFFIO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ALONE", "BARS", "ENGINE", "OURS", "Bar"]
+__all__ = ["ALONE", "BARS", "ENGINE", "OURS", "OVER", "Bar"]
 
 OURS, ALONE, ENGINE = "resilient-client", "ResilientTransport", "resilient-client, aiohttp engine"
+OVER = "resilient-client over httpx2"
 GET = 77.0  # microseconds of httpx's `Client.get` in memory, where the bars were set
 
 
@@ -45,6 +46,10 @@ def _against(row: str, name: str, other: str) -> Callable[[dict[str, Any]], floa
 
 def _sniffing(row: str) -> Callable[[dict[str, Any]], float]:
     return _against(row, OURS + WITH_SNIFFIO, BASE + WITH_SNIFFIO)
+
+
+def _over_its_host(row: str, name: str) -> Callable[[dict[str, Any]], float]:
+    return lambda facts: facts["timed"][row][name]["over"]["ratio"]
 
 
 def _added(row: str) -> Callable[[dict[str, Any]], float]:
@@ -117,6 +122,8 @@ BARS = (
         _against("crowd", ENGINE, "httpx-aiohttp"),
         at_least=True,
     ),
+    Bar("async, 64 at once, over httpx2, time in ratio to httpx2", 1.05, _over_its_host("crowd", OVER)),
+    Bar("the same where sniffio is installed", 1.05, _over_its_host("crowd", OVER + WITH_SNIFFIO)),
     Bar(
         "milliseconds of `from resilient_client import ResilientClient` over `import httpx`",
         35,

@@ -135,10 +135,14 @@ class Ours(Library):
         """Make a client of this library."""
         import httpx
 
-        from resilient_client import AsyncResilientClient, ResilientClient
+        import resilient_client
 
-        kind: Any = AsyncResilientClient if wishes.tasks else ResilientClient
-        return kind(**self.options(wishes), **wishes.transport(httpx))
+        return self.made(resilient_client, httpx, wishes)
+
+    def made(self, package: Any, http: Any, wishes: Wishes) -> Any:
+        """Make the client of a package, over the library that it is for."""
+        kind = package.AsyncResilientClient if wishes.tasks else package.ResilientClient
+        return kind(**self.options(wishes), **wishes.transport(http))
 
     @staticmethod
     def options(wishes: Wishes) -> dict[str, Any]:
@@ -159,6 +163,22 @@ class Ours(Library):
         policy = Policy.model_validate({"api": "measured", "extends": "default", "rules": [down]})
         # Nothing but failing calls is what a budget is there to end. Here it counts, and grants.
         return {"policy": policy, "budget": BudgetConfig(capacity=10**9, min_blind=10**9)}
+
+
+class OverHttpx2(Ours):
+    """The client of this library that is httpx2's."""
+
+    name = "resilient-client over httpx2"
+    needs = ("resilient-client", "httpx2", "httpcore2")
+    setup = "resilient_client.httpx2.ResilientClient()"
+
+    def client(self, wishes: Wishes) -> Any:
+        """Make a client of the other package."""
+        import httpx2
+
+        import resilient_client.httpx2
+
+        return self.made(resilient_client.httpx2, httpx2, wishes)
 
 
 class OurTransport(Transport):
@@ -217,7 +237,7 @@ class Httpx2(Library):
     """What goes by the name of httpx2."""
 
     name = "httpx2"
-    needs = ("httpx2",)
+    needs = ("httpx2", "httpcore2")
     setup = "httpx2.Client()"
     retries = False
 
@@ -375,6 +395,7 @@ LIBRARIES: dict[str, Library] = {
         Ours(),
         OurTransport(),
         OnAiohttp(),
+        OverHttpx2(),
         Wire(),
         Httpx(),
         Httpx2(),

@@ -9,16 +9,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .bars import ALONE, BARS, ENGINE, OURS
+from .bars import ALONE, BARS, ENGINE, OURS, OVER
 from .libraries import LIBRARIES
-from .rows import BASE, TIMED, WITH_SNIFFIO
+from .rows import BASE, HOSTS, TIMED, WITH_SNIFFIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .rows import Timed
 
-__all__ = ["CHART", "ENGINES", "FACTS", "MARKS", "PAGE", "engines", "kept", "read", "shown", "tables"]
+__all__ = ["CHART", "FACTS", "MEASURED", "PAGE", "kept", "read", "shown", "tables", "written"]
 
 ROOT = Path(__file__).parents[2]
 FACTS = ROOT / "benchmarks" / "speed.json"
@@ -26,11 +26,11 @@ PAGE = ROOT / "docs" / "speed.md"
 ENGINES = ROOT / "docs" / "engines.md"
 CHART = ROOT / "docs" / "speed.svg"
 
-MARKS = {
-    PAGE: ("<!-- measured: python benchmarks/speed.py -->", "<!-- /measured -->"),
-    ENGINES: ("<!-- speed:engines -->", "<!-- /speed:engines -->"),
-}
+MEASURED = ("<!-- measured: python benchmarks/speed.py -->", "<!-- /measured -->")
+ON_AIOHTTP = ("<!-- speed:engines -->", "<!-- /speed:engines -->")
+ON_HTTPX2 = ("<!-- speed:httpx2 -->", "<!-- /speed:httpx2 -->")
 ON_ENGINES = ("aloopback", "crowd")  # the rows that an engine makes a difference to
+OVER_TOLD = "The rows above that it is in, once more: its time in ratio to that of httpx2 alone, in the same rounds."
 
 
 def read() -> dict[str, Any]:
@@ -49,6 +49,13 @@ def shown(page: str, text: str, marks: tuple[str, str]) -> str:
     return f"{before}{begin}\n\n{text}\n{end}{after if closed else rest}"
 
 
+def written(facts: dict[str, Any]) -> Iterator[tuple[Path, tuple[str, str], str]]:
+    """Give each page, the marks between which it is written, and the text that belongs there."""
+    yield PAGE, MEASURED, tables(facts)
+    yield ENGINES, ON_AIOHTTP, _engines(facts)
+    yield ENGINES, ON_HTTPX2, "\n".join([*_over(facts), ""])
+
+
 def tables(facts: dict[str, Any]) -> str:
     """Write all tables of the page, as far as they were measured."""
     parts = [_section("Bars", *_bars(facts)), _section("Where a peer is faster", *_faster(facts))]
@@ -57,11 +64,12 @@ def tables(facts: dict[str, Any]) -> str:
         for row in TIMED.values()
         if row.key in facts["timed"]
     ]
+    parts += [_section("over httpx2", OVER_TOLD, "", *_over(facts))]
     parts += [_section(title, *write(facts)) for key, (title, write) in _OTHER.items() if key in facts]
     return "\n".join(line for part in parts for line in part)
 
 
-def engines(facts: dict[str, Any]) -> str:
+def _engines(facts: dict[str, Any]) -> str:
     """Write the tables of what an engine makes a difference to, for the library, its engines and httpx."""
     parts = []
     for key in ON_ENGINES:
@@ -137,6 +145,20 @@ def _timed(row: Timed, facts: dict[str, Any]) -> list[str]:
     return _drawn(rows)
 
 
+def _over(facts: dict[str, Any]) -> list[str]:
+    """Put the library over httpx2 beside httpx2 alone, in each row that has both."""
+    rows = [["", "µs a call", f"{HOSTS[OVER]} alone", f"ratio to {HOSTS[OVER]}", "its quartiles"]]
+    rows += [["---", *["---:"] * 4]]
+    for row in TIMED.values():
+        found = facts["timed"].get(row.key, {})
+        for suffix in ("", WITH_SNIFFIO):
+            if OVER + suffix in found:
+                ours, alone = (found[name + suffix] for name in (OVER, HOSTS[OVER]))
+                took = [f"{one['seconds'] * 1e6:,.1f}" for one in (ours, alone)]
+                rows.append([_sentence(row.title) + suffix, *took, *_ratio(ours["over"])])
+    return _drawn(rows)
+
+
 def _ratio(one: dict[str, float]) -> list[str]:
     return [f"{one['ratio']:.2f}", f"{one['ratio_low']:.2f} to {one['ratio_high']:.2f}"]
 
@@ -168,7 +190,7 @@ def _asleep(facts: dict[str, Any]) -> list[str]:
 
 
 def _imports(facts: dict[str, Any]) -> list[str]:
-    return _starts("imported after httpx", facts["imports"])
+    return _starts("imported after httpx, or after httpx2", facts["imports"])
 
 
 def _clients(facts: dict[str, Any]) -> list[str]:
@@ -209,7 +231,7 @@ def _name(label: str) -> str:
     return f"**{label}**" if label in _OWN else label
 
 
-_OWN = {name + suffix for name in (OURS, ALONE, ENGINE) for suffix in ("", WITH_SNIFFIO)}
+_OWN = {name + suffix for name in (OURS, ALONE, ENGINE, OVER) for suffix in ("", WITH_SNIFFIO)}
 
 
 def _drawn(rows: list[list[str]]) -> list[str]:

@@ -14,9 +14,10 @@ from .wires import DOWN, OK, prepared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ADDRESS", "BASE", "TIMED", "WIRE", "WITH_SNIFFIO", "Timed"]
+__all__ = ["ADDRESS", "BASE", "HOSTS", "TIMED", "WIRE", "WITH_SNIFFIO", "Timed"]
 
 BASE = "httpx"
+HOSTS = {"resilient-client over httpx2": "httpx2"}  # what a library stands over, where that is not the base
 WIRE = "the transport in memory"
 WITH_SNIFFIO = ", with sniffio"  # behind a name: where that package is installed
 ADDRESS = "https://api.example/v1/codes"  # in memory
@@ -26,6 +27,7 @@ IN_MEMORY = (
     "resilient-client",
     "ResilientTransport",
     "httpx2",
+    "resilient-client over httpx2",
     "httpx-retries",
     "httpx-tenacity",
     "stamina",
@@ -34,6 +36,7 @@ ON_A_LOOP = (
     "httpx",
     "resilient-client",
     "httpx2",
+    "resilient-client over httpx2",
     "httpx-retries",
     "httpx-tenacity",
     "stamina",
@@ -42,8 +45,15 @@ ON_A_LOOP = (
     "aiohttp-retry",
     "aiohttp",
 )
-COUNTED = ("httpx", "resilient-client", "ResilientTransport", "httpx2", "httpx-retries")
-SNIFFING = ("httpx", "resilient-client", "httpx2", "httpx-retries")
+COUNTED = (
+    "httpx",
+    "resilient-client",
+    "ResilientTransport",
+    "httpx2",
+    "resilient-client over httpx2",
+    "httpx-retries",
+)
+SNIFFING = ("httpx", "resilient-client", "httpx2", "resilient-client over httpx2", "httpx-retries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +172,7 @@ TIMED = {
                 "resilient-client",
                 "ResilientTransport",
                 "httpx2",
+                "resilient-client over httpx2",
                 "httpx-retries",
                 "httpx-tenacity",
                 "stamina",

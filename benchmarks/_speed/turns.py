@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .rows import BASE, WITH_SNIFFIO
+from .rows import BASE, HOSTS, WITH_SNIFFIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,28 +115,32 @@ def taken(row: Timed) -> dict[str, list[float]]:
 
 def figures(
     took: dict[str, list[float]], *, base: str = BASE, throughput: bool = False
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """Make figures of what was taken: seconds, and the ratio to the base, each as the median between two quartiles.
 
-    The ratio is that of the times, and where throughput counts that of the throughputs: what is better is above 1 there.
+    The ratio is that of the times, and where throughput counts that of the throughputs: what is better is above 1 there. `over` is the ratio
+    of the times, always, to what a library stands over, where that is not the base.
     """
     compared = took[base]
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for label, times in took.items():
-        ratios = [
-            (there / here if throughput else here / there)
-            for here, there in zip(times, compared, strict=True)
-        ]
         low, middle, high = statistics.quantiles(times, n=4)
-        ratio_low, ratio, ratio_high = statistics.quantiles(ratios, n=4)
-        added = statistics.median(here - there for here, there in zip(times, compared, strict=True))
         found[label] = {
             "seconds": middle,
             "low": low,
             "high": high,
-            "ratio": ratio,
-            "ratio_low": ratio_low,
-            "ratio_high": ratio_high,
-            "added": added,
+            **(_ratios(compared, times) if throughput else _ratios(times, compared)),
+            "added": statistics.median(here - there for here, there in zip(times, compared, strict=True)),
         }
+        name = label.removesuffix(WITH_SNIFFIO)
+        if name in HOSTS:
+            found[label]["over"] = _ratios(times, took[HOSTS[name] + label.removeprefix(name)])
     return found
+
+
+def _ratios(times: list[float], others: list[float]) -> dict[str, float]:
+    """Divide times by others, round by round."""
+    low, middle, high = statistics.quantiles(
+        [one / other for one, other in zip(times, others, strict=True)], n=4
+    )
+    return {"ratio": middle, "ratio_low": low, "ratio_high": high}

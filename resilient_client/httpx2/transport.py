@@ -70,7 +70,7 @@ class ResilientTransport(httpx2.BaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
-        refuse_other(transport, HOST.name)
+        refuse_other(transport, HOST.name, "transport")
         self.core = Core(HOST, policy, clock=clock, deadline=deadline, protections=protections)
         self.core.tell(observed_by(observers, tasks=False))
         self._inner: httpx2.BaseTransport = httpx2.HTTPTransport() if transport is None else transport
@@ -82,7 +82,8 @@ class ResilientTransport(httpx2.BaseTransport):
 
         Raises:
             httpx2.TransportError: no answer came; the exception of the last attempt, with a note of what was tried.
-            ValueError, TypeError: what the caller asked for in `extensions["resilience"]` cannot be; nothing was sent.
+            ValueError, TypeError: what the caller asked for in `extensions["resilience"]` cannot be, or the request is one of
+                another library; nothing was sent.
             ApiError: a sign-in that the call needed was refused.
         """
         core = self.core
@@ -190,7 +191,7 @@ class AsyncResilientTransport(httpx2.AsyncBaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
-        refuse_other(transport, HOST.name)
+        refuse_other(transport, HOST.name, "transport")
         self.core = Core(HOST, policy, clock=clock, deadline=deadline, protections=protections)
         self.core.tell(observed_by(observers, tasks=True))
         self._inner: httpx2.AsyncBaseTransport = (

@@ -149,19 +149,16 @@ def _request(request: Any, library: Library) -> Any:
 def _response(response: Any, library: Library) -> Any:
     home = import_module(library)
     content, stream = _content(response), stream_as(library, response.stream)
-    is_at_hand = isinstance(stream, home.ByteStream)
-    # Where a stream has been read, nothing is left of the body but what was decoded.
-    body = {"stream": stream} if is_at_hand or content is None else {"content": content}
     converted = home.Response(
         response.status_code,
-        **body,
+        **({"stream": stream} if content is None else {"content": content}),
         extensions=response.extensions,
         history=[_converted(earlier, library) for earlier in response.history],
         default_encoding=response.default_encoding,
     )
+    # Not before: what was read has been decoded, and is not to be decoded again.
     converted.headers, converted.stream = home.Headers(response.headers.raw), stream
     if content is not None:
-        converted.read()
         converted.encoding = response.encoding
     with suppress(RuntimeError):  # it has none
         converted.request = _converted(response.request, library)

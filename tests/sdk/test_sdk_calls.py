@@ -164,6 +164,22 @@ def test_a_lost_answer_is_asked_for_again_where_the_caller_allows_it(
     run(way, scenario)
 
 
+def test_a_key_of_the_callers_allows_it_for_one_call(sdk: Sdk, apis: ModelApis) -> None:
+    """The SDKs send no key of their own; one in `extra_headers` goes with every attempt."""
+    apis.will(drop)
+
+    async def scenario() -> None:
+        async with Talker(sdk, "threads", apis.url) as talker:
+            key = {"Idempotency-Key": "story-1"}
+            reply = talker.endpoint.create(extra_headers=key, **sdk.question)
+            assert sdk.text(reply) == WHOLE
+            assert apis.sent("idempotency-key") == ["story-1"] * 2
+            await talker.ask("answer")
+            assert apis.sent("idempotency-key")[2:] == [""]
+
+    run("threads", scenario)
+
+
 def test_a_gateways_error_is_no_word_of_the_apis(sdk: Sdk, apis: ModelApis) -> None:
     """A 502 may hide an answer that was made and paid for: it is final, unless the caller allows more."""
     apis.will(refuse(502))

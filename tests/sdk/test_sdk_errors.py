@@ -131,6 +131,40 @@ def test_what_a_protection_holds_back_is_a_connection_error(sdk: Sdk, way: str, 
     assert len(apis.requests) == 5
 
 
+def test_what_finds_no_room_is_a_timeout(sdk: Sdk) -> None:
+    """A full bulkhead is a `PoolTimeout` to httpx2, and so the SDK's error is its `APITimeoutError`."""
+    refused: list[Exception] = []
+
+    def ask_once_more(_: httpx2.Request) -> httpx2.Response:
+        with pytest.raises(sdk.module.APITimeoutError) as caught:
+            talkers[0].endpoint.create(**sdk.question)
+        refused.append(caught.value)
+        return httpx2.Response(200, json=sdk.whole)
+
+    async def scenario() -> None:
+        options = {"bulkhead": 1, "transport": httpx2.MockTransport(ask_once_more)}
+        async with Talker(sdk, "threads", "http://127.0.0.1", options) as talker:
+            talkers.append(talker)
+            await talker.ask("answer")
+
+    talkers: list[Talker] = []
+    run("threads", scenario)
+    assert isinstance(refused[0].__cause__, resilient.BulkheadFull)
+
+
+def test_the_sdks_default_client_takes_a_resilient_transport(sdk: Sdk, apis: ModelApis) -> None:
+    """What a `ResilientClient` does, a `ResilientTransport` does in the SDK's own kind of client."""
+    apis.will(refuse("OVERLOADED"))
+    transport = resilient.ResilientTransport(sdk.policy, clock=VirtualClock())
+    http_client = sdk.module.DefaultHttpxClient(transport=transport)
+
+    async def scenario() -> None:
+        async with Talker(sdk, "threads", apis.url, http_client=http_client) as talker:
+            assert len(outcome_of(await talker.raw()).attempts) == 2
+
+    run("threads", scenario)
+
+
 def test_anthropic_takes_httpx2s_clients_only() -> None:
     """A resilient client of httpx is refused when the SDK's client is made, not when it is used."""
     with (
