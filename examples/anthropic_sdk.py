@@ -93,7 +93,7 @@ async def main() -> None:
         try:
             await client.messages.create(**ASKED)
         except APIConnectionError as error:
-            outcome = outcome_of(error.__cause__)
+            outcome = outcome_of(error)
             print(f"lost after {api.requests} request, {outcome.reason}: it {perhaps(outcome.maybe_applied)}")
 
     async with sdk(Api(LOST, answer()), event_hooks={"request": [may_be_repeated]}) as client:

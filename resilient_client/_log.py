@@ -124,12 +124,23 @@ def gave_up(record: Record) -> None:
     last = record.tried[-1]
     _emit(
         logging.WARNING,
-        "%s: %s %s failed with %s after %d attempt(s): %s",
-        record.rules.api, method, path, _what(last.verdict, last.error), len(record.tried), record.reason,
+        "%s: %s %s failed with %s after %d attempt(s): %s%s",
+        record.rules.api, method, path, _what(last.verdict, last.error), len(record.tried), record.reason, _twice(record),
         extra=fields(last.verdict, method=method, path=path, wall=record.wall)
         | {"api": record.rules.api, "reason": record.reason, "attempts": len(record.tried),
            "maybeApplied": record.maybe_applied},
     )  # fmt: skip
+
+
+def _twice(record: Record) -> str:
+    """Tell of another layer of retries above this one: the SDKs that Stainless makes, openai's and anthropic's too, count theirs."""
+    count = str(record.request.headers.get("x-stainless-retry-count", ""))
+    if not count.strip("0"):
+        return ""
+    return (
+        f"; the SDK above has retried it, too (x-stainless-retry-count {one_line(count, 8)}): two layers of retries multiply, "
+        "max_retries=0 switches off the SDK's"
+    )
 
 
 def breaker_turned(call: Call, *, is_open: bool) -> None:

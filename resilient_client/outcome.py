@@ -32,6 +32,8 @@ Reason = Literal[
     "store_away",
 ]
 
+_MOST_CAUSES = 8  # exceptions that were raised one from another
+
 RECORD = "resilience.record"  # the key under which a response's extensions carry the Record
 _EXCEPTION_RECORD = "_resilience_record"  # and the attribute under which an exception does
 
@@ -234,20 +236,24 @@ def mark_exception(error: Exception, record: Record) -> None:
 def outcome_of(source: object) -> Outcome:
     """Tell what a response, or an exception that was raised, went through.
 
-    Takes the `httpx.Response` or any exception that a resilient client or transport gave you, `ApiError` included.
+    Takes the response or any exception that a resilient client or transport gave you, `ApiError` included, and an exception
+    that was raised from one of these (`raise … from error`), as SDKs do.
 
     Raises:
         LookupError: it did not come through a resilient transport, so there is nothing to tell.
     """
-    # An ApiError has its outcome; an exception that was pickled has what is left of its record.
-    for ready in (getattr(source, "outcome", None), getattr(source, _EXCEPTION_RECORD, None)):
-        if isinstance(ready, Outcome):
-            return ready
-    # httpx's own HTTPStatusError knows the response that it is about.
-    record = record_of(source) or record_of(getattr(source, "response", None))
-    if record is None:
-        raise LookupError(
-            f"this {type(source).__name__} did not come through a resilient transport; "
-            "send the request with ResilientClient, or mount a ResilientTransport"
-        )
-    return record.outcome()
+    told: object = source
+    for _ in range(_MOST_CAUSES):
+        # An ApiError has its outcome; an exception that was pickled has what is left of its record.
+        for ready in (getattr(told, "outcome", None), getattr(told, _EXCEPTION_RECORD, None)):
+            if isinstance(ready, Outcome):
+                return ready
+        # httpx's own HTTPStatusError knows the response that it is about, and so do the SDKs' own.
+        record = record_of(told) or record_of(getattr(told, "response", None))
+        if record is not None:
+            return record.outcome()
+        told = getattr(told, "__cause__", None)
+    raise LookupError(
+        f"this {type(source).__name__} did not come through a resilient transport; "
+        "send the request with ResilientClient, or mount a ResilientTransport"
+    )

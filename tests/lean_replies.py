@@ -174,7 +174,7 @@ REPLIES: dict[str, Reply] = {
     "moved_to_http": _to(301, "http://api.test/things"),
     "moved_to_fragment": _to(302, "/x#there"),
     "moved_nowhere": _to(302, ""),
-    "moved_wrongly": _to(302, "https://[bad"),
+    "moved_wrongly": _to(302, "https://h:abc/"),
     "moved_hostless": _to(302, "https:///x"),
     "moved_to_ftp": _to(302, "ftp://api.test/x"),
     "moved_octets": _to(302, b"/\xe9"),

@@ -16,7 +16,7 @@ import pytest
 import wsproto
 from loopback import PATIENCE, WAYS, Caller
 from wsproto.connection import ConnectionState
-from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, RejectConnection, TextMessage
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Event, Message, Ping, TextMessage
 
 import resilient_client
 import resilient_client.httpx2
@@ -43,13 +43,13 @@ class On(Caller):
         self.real: Any = getattr(HOME[library], name)(policy, **options)
 
 
-async def each(events: Any) -> AsyncIterator[Any]:
+async def each(way: str, events: Any) -> AsyncIterator[Any]:
     """Go through what comes, in a thread or in a task."""
-    if hasattr(events, "__aiter__"):
-        async for event in events:
+    if way == "threads":
+        for event in events:
             yield event
     else:
-        for event in events:
+        async for event in events:
             yield event
 
 
@@ -103,12 +103,11 @@ async def talking(client: On, url: str, **options: Any) -> AsyncIterator[Session
 class Talk:
     """What `Loopback` answers a handshake with: it agrees, greets, and says everything once more.
 
-    At "close" it closes with 4001; at "vanish" it hangs up without a word. With `refuses` it does not agree.
+    At "close" it closes with 4001, at "vanish" it hangs up without a word.
     """
 
-    def __init__(self, *greetings: str, refuses: int | None = None) -> None:
+    def __init__(self, *greetings: str) -> None:
         self._greetings = greetings
-        self._refuses = refuses
         self.closed: int | None = None  # the code that the client closed with
         self.over = threading.Event()
 
@@ -121,33 +120,28 @@ class Talk:
 
     def _talk(self, exchange: Exchange) -> None:
         ours = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
-        ours.initiate_upgrade_connection(
-            [(name.encode(), value.encode()) for name, value in exchange.headers.items()], exchange.target
-        )
+        asked = [(name.encode(), value.encode()) for name, value in exchange.headers.items()]
+        ours.initiate_upgrade_connection(asked, exchange.target)
         assert len(list(ours.events())) == 1  # a handshake that keeps to RFC 6455
-        if self._refuses is not None:
-            exchange.say(ours.send(RejectConnection(status_code=self._refuses)))
-            return
-        greetings = b"".join(ours.send(TextMessage(greeting)) for greeting in self._greetings)
-        exchange.say(ours.send(AcceptConnection()) + greetings)
-        while ours.state is ConnectionState.OPEN:
-            # Whoever has upgraded owns the socket; Loopback reads requests alone.
-            data = exchange._peer.recv(65_536)
-            ours.receive_data(data or None)
+        greetings = [TextMessage(greeting) for greeting in self._greetings]
+        exchange.say(b"".join(ours.send(event) for event in [AcceptConnection(), *greetings]))
+        while ours.state is not ConnectionState.CLOSED:
+            # Loopback reads requests alone: once it has upgraded, the socket is this one's.
+            ours.receive_data(exchange._peer.recv(65_536) or None)
             for event in ours.events():
                 if isinstance(event, TextMessage) and event.data == "vanish":
                     return
-                if isinstance(event, CloseConnection) and data:
+                if isinstance(event, CloseConnection):
                     self.closed = event.code
-                self._answer(exchange, ours, event)
+                reply = self._reply(ours, event)
+                if reply is not None:
+                    exchange.say(ours.send(reply))
 
     @staticmethod
-    def _answer(exchange: Exchange, ours: wsproto.WSConnection, event: Any) -> None:
+    def _reply(ours: wsproto.WSConnection, event: Event) -> Event | None:
         if isinstance(event, TextMessage) and event.data == "close":
-            exchange.say(ours.send(CloseConnection(4001, "enough")))
-        elif isinstance(event, TextMessage | BytesMessage):
-            exchange.say(ours.send(type(event)(event.data, message_finished=event.message_finished)))
-        elif isinstance(event, Ping) or (
-            isinstance(event, CloseConnection) and ours.state is ConnectionState.REMOTE_CLOSING
-        ):
-            exchange.say(ours.send(event.response()))
+            return CloseConnection(4001, "enough")
+        if isinstance(event, Message):
+            return event  # finished or not: it comes in the pieces in which it went
+        is_last_word = isinstance(event, CloseConnection) and ours.state is ConnectionState.REMOTE_CLOSING
+        return event.response() if isinstance(event, Ping) or is_last_word else None  # type: ignore[attr-defined]  # both have one

@@ -28,6 +28,18 @@ SAYS = {
         "UPSTREAM_ERROR, attempts_exhausted",
         "ask again in a second or so: True",
     ],
+    "openai_sdk.py": [
+        "One, two, three. RATE_LIMIT -> OVERLOADED -> OK",
+        "after 2 attempts",
+        "off, insufficient_quota: RateLimitError, not_retryable, requests: 1",
+        "left on, rate_limit_exceeded: RateLimitError, attempts_exhausted, requests: 15",
+    ],
+    "anthropic_sdk.py": [
+        "One, two, three. OVERLOADED -> OK",
+        "lost after 1 request, not_retryable: it may have been answered",
+        "2 attempts, and the first may have been answered, and paid for",
+        "One, ... overloaded_error within a 200, requests: 1",
+    ],
     "async_client.py": ["20 of 20 calls succeeded", "sign-ins: 2"],
     "customer_verification.py": [
         "TOKEN_EXPIRED -> RATE_LIMIT_EXCEEDED -> NETWORK_ERROR -> CREATED",

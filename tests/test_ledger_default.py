@@ -863,6 +863,45 @@ def test_no_outcome_is_made_up() -> None:
         outcome_of(httpx.Response(200))
 
 
+@pytest.mark.parametrize("raised_as", [httpx.ReadTimeout, ApiError])
+def test_what_was_raised_from_an_error_has_its_outcome(raised_as: type[Exception]) -> None:
+    """An SDK makes exceptions of its own of the client's: `raise OwnError() from error`, once or more often."""
+    last = answer(404) if raised_as is ApiError else fail(httpx.ReadTimeout)
+    transport = httpx.MockTransport(in_turn(answer(503), last))
+
+    def wrapped(client: ResilientClient) -> None:
+        try:
+            try:
+                client.get("https://api.example/")
+            except raised_as as error:
+                raise KeyError("an SDK's own") from error
+        except KeyError as error:
+            raise RuntimeError("a framework's own") from error
+
+    with (
+        ResilientClient(clock=VirtualClock(), transport=transport, raise_for_status=True) as client,
+        pytest.raises(RuntimeError) as caught,
+    ):
+        wrapped(client)
+    assert outcome_of(caught.value).attempts[0].status == 503
+
+
+def test_what_was_raised_beside_an_error_has_no_outcome() -> None:
+    """Only what says `from` is about it."""
+    transport = httpx.MockTransport(fail(httpx.ReadTimeout))
+    with (
+        ResilientClient(clock=VirtualClock(), transport=transport) as client,
+        pytest.raises(httpx.ReadTimeout) as lost,
+    ):
+        client.get("https://api.example/")
+    assert outcome_of(lost.value).reason == "attempts_exhausted"
+    unrelated = RuntimeError("own")
+    unrelated.__context__ = lost.value
+
+    with pytest.raises(LookupError):
+        outcome_of(unrelated)
+
+
 def test_classify_does_not_read_what_is_not_read() -> None:
     """An unread body is judged by its status, and can be read afterwards."""
     response = httpx.Response(429, stream=Chunks(b'{"error": {"code": "x"}}'), headers={"Retry-After": "5"})

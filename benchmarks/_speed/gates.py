@@ -13,16 +13,18 @@ import statistics
 import tracemalloc
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .bars import ALONE, ENGINE, OURS
+from .bars import ALONE, ENGINE, OURS, OVER
 from .connections import used
 from .counts import afunction_calls, function_calls
 from .libraries import LIBRARIES, Wishes
-from .rows import ADDRESS, BASE, TIMED, WIRE
+from .rows import ADDRESS, BASE, HOSTS, TIMED, WIRE
 from .rules import FEW, MANY, policy, reply
+from .server import served
 from .starting import Start, foreign_modules, started
 from .turns import child, figures, taken
+from .worker import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,8 +80,27 @@ def _calls(row: str, name: str) -> int:
     return asyncio.run(counted())
 
 
+def _calls_at_once(row: str, name: str) -> int:
+    """Count the function calls of a row that is on this machine, two for each task: but for a few in a hundred the same each time."""
+    asked = TIMED[row]
+    with served() as server:
+        turns = Turns(asked, [name], f"{server}/ok")
+        try:
+            return function_calls(lambda: turns.turn(name, 2 * asked.at_once))
+        finally:
+            turns.close()
+
+
 def _calls_ratio(row: str) -> float:
     return _calls(row, OURS) / _calls(row, BASE)
+
+
+def _calls_over(row: str) -> float | None:
+    """Count the function calls over httpx2, in ratio to httpx2 alone."""
+    if not LIBRARIES[OVER].installed:
+        return None
+    count = _calls if TIMED[row].wire else _calls_at_once
+    return count(row, OVER) / count(row, HOSTS[OVER])
 
 
 def _calls_added(row: str) -> float:
@@ -116,14 +137,14 @@ def _bytes_added() -> float:
 
 
 @cache
-def _figures(row: str, names: tuple[str, ...], rounds: int, calls: int) -> dict[str, dict[str, float]]:
+def _figures(row: str, names: tuple[str, ...], rounds: int, calls: int) -> dict[str, dict[str, Any]]:
     asked = TIMED[row]
     few = replace(asked, names=names, rounds=rounds, calls=calls, sniffing=())
     return figures(taken(few), base=few.base, throughput=few.throughput)
 
 
 IN_MEMORY = partial(_figures, names=(BASE, OURS), rounds=25, calls=50)
-CROWD = partial(_figures, "crowd", (BASE, OURS, ENGINE, "httpx-aiohttp"), 5, 128)
+CROWD = partial(_figures, "crowd", (BASE, OURS, ENGINE, "httpx-aiohttp", HOSTS[OVER], OVER), 5, 128)
 
 
 def _ratio(row: str) -> float:
@@ -146,6 +167,11 @@ def _crowd(name: str) -> float | None:
 def _beside_the_engine() -> float | None:
     ours, alone = _crowd(ENGINE), _crowd("httpx-aiohttp")
     return None if ours is None or alone is None else ours / alone
+
+
+def _crowd_over() -> float | None:
+    found = CROWD().get(OVER)
+    return None if found is None else found["over"]["ratio"]
 
 
 # --------------------------------------------------------------------------------------------------------- others
@@ -241,6 +267,20 @@ GATES = (
         _beside_the_engine,
         at_least=True,
     ),
+    Gate(
+        "httpx2_calls",
+        "function calls of ResilientClient.get over httpx2, in memory, in ratio to httpx2",
+        0.40,
+        partial(_calls_over, "get"),
+    ),
+    Gate("ahttpx2_calls", "the same, async", 0.40, partial(_calls_over, "aget")),
+    Gate(
+        "httpx2_crowd_calls",
+        "the same, 64 at once on this machine: the pool and the network",
+        0.60,
+        partial(_calls_over, "crowd"),
+    ),
+    Gate("httpx2_crowd_time", "the time of these, in ratio to httpx2 (bar: 1.05)", 1.05, _crowd_over),
     Gate(
         "start_modules",
         "modules that are not this library's own and come with its first client",

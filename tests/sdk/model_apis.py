@@ -20,9 +20,9 @@ from resilient_client.testing import error_response
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Gate", "ModelApis", "Plan", "break_off", "drop", "refuse", "serving", "spoil", "tell"]
+    Plan = Callable[[Sdk, Exchange], None]  # what is done with one request
 
-Plan = "Callable[[Sdk, Exchange], None]"  # what is done with one request
+__all__ = ["Gate", "ModelApis", "break_off", "drop", "refuse", "serving", "spoil", "tell"]
 
 _SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -33,9 +33,9 @@ class ModelApis:
     def __init__(self) -> None:
         self.url = ""
         self.requests: list[Exchange] = []
-        self._plans: Iterator[Callable[[Sdk, Exchange], None]] = iter(())
+        self._plans: Iterator[Plan] = iter(())
 
-    def will(self, *plans: Callable[[Sdk, Exchange], None], always: bool = False) -> None:
+    def will(self, *plans: Plan, always: bool = False) -> None:
         """Say what is done with the requests to come, in order, or over and over again; forget those before."""
         self.requests = []
         self._plans = itertools.cycle(plans) if always else iter(plans)
@@ -70,7 +70,7 @@ def tell(sdk: Sdk, exchange: Exchange) -> None:
         exchange.say(page(200, json.dumps(sdk.whole).encode(), "Content-Type: application/json"))
 
 
-def refuse(error: str | int, **words: Any) -> Callable[[Sdk, Exchange], None]:
+def refuse(error: str | int, **words: Any) -> Plan:
     """Answer with an error of the policy's examples, by the rule's name or the status; see `error_response`."""
 
     def plan(sdk: Sdk, exchange: Exchange) -> None:

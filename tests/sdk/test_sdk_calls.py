@@ -141,7 +141,7 @@ def test_a_lost_answer_is_not_asked_for_again_by_itself(
         async with Talker(sdk, way, apis.url) as talker:
             with pytest.raises(sdk.module.APIConnectionError) as caught:
                 await talker.ask(how)
-        outcome = outcome_of(caught.value.__cause__)
+        outcome = outcome_of(caught.value)
         assert (outcome.reason, outcome.maybe_applied) == ("not_retryable", True)
 
     run(way, scenario)
@@ -204,7 +204,7 @@ def test_a_call_that_was_never_sent_is_sent_again(sdk: Sdk, way: str) -> None:
         async with Talker(sdk, way, gone.url) as talker:
             with pytest.raises(sdk.module.APIConnectionError) as caught:
                 await talker.ask("answer")
-        outcome = outcome_of(caught.value.__cause__)
+        outcome = outcome_of(caught.value)
         assert (len(outcome.attempts), outcome.reason) == (5, "attempts_exhausted")
         assert not outcome.maybe_applied
 

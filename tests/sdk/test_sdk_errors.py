@@ -8,19 +8,21 @@ import httpx
 import httpx2
 import openai
 import pytest
-from loopback import WAYS, run
+from loopback import run
 from model_apis import ModelApis, refuse, serving
 from sdks import ANTHROPIC, OPENAI, STORY, Sdk, Talker, with_sdks
 
 from resilient_client import AsyncResilientClient, ResilientClient, outcome_of
 from resilient_client import httpx2 as resilient
-from resilient_client.protection import BreakerConfig
+from resilient_client.protection import BreakerConfig, BulkheadConfig
 from resilient_client.testing import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest_generate_tests = with_sdks
+
+WAYS = ("threads", "asyncio")
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +144,10 @@ def test_what_finds_no_room_is_a_timeout(sdk: Sdk) -> None:
         return httpx2.Response(200, json=sdk.whole)
 
     async def scenario() -> None:
-        options = {"bulkhead": 1, "transport": httpx2.MockTransport(ask_once_more)}
+        options = {
+            "bulkhead": BulkheadConfig(limit=1, queue=0),
+            "transport": httpx2.MockTransport(ask_once_more),
+        }
         async with Talker(sdk, "threads", "http://127.0.0.1", options) as talker:
             talkers.append(talker)
             await talker.ask("answer")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anthropic
 import httpx2
 import pytest
-from loopback import WAYS, run
+from loopback import run
 from model_apis import ModelApis, drop, refuse, serving
 from sdks import ANTHROPIC, OPENAI, STORY, Sdk, Talker, with_sdks
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 pytest_generate_tests = with_sdks
 
+WAYS = ("threads", "asyncio")
+
 
 @pytest.fixture(scope="module")
 def apis() -> Iterator[ModelApis]:
@@ -28,12 +30,16 @@ def apis() -> Iterator[ModelApis]:
 
 
 class Forgetful(Talker):
-    """A client made as one does who never heard of max_retries. `waits` has what the SDK would have slept, in seconds."""
+    """A client made as one does who never heard of max_retries. `waits` has what the SDK would have slept, in seconds.
+
+    That is a private method of both SDKs; under another name the waits would be missed in `test_the_waits_add_up`.
+    """
 
     def __init__(
         self, sdk: Sdk, way: str, url: str, http: Mapping[str, Any] | None = None, **options: Any
     ) -> None:
-        self.waits = waits = []  # type: list[float]
+        waits: list[float] = []
+        self.waits = waits
 
         def noting(kind: Any) -> Any:
             class Noting(kind):  # type: ignore[misc]  # whichever of the SDK's clients it is
@@ -61,6 +67,23 @@ def test_attempts_multiply(sdk: Sdk, way: str, apis: ModelApis) -> None:
 
     run(way, scenario)
     assert apis.sent("x-stainless-retry-count") == [*"0" * 5, *"1" * 5, *"2" * 5]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_log_says_so(sdk: Sdk, way: str, apis: ModelApis, caplog: pytest.LogCaptureFixture) -> None:
+    """Not of the first call, which nobody has retried; of the two that the SDK made of it."""
+    apis.will(refuse("RATE_LIMIT"), always=True)
+
+    async def scenario() -> None:
+        async with Forgetful(sdk, way, apis.url) as talker:
+            with pytest.raises(sdk.module.RateLimitError):
+                await talker.ask("answer")
+
+    run(way, scenario)
+    gave_up = [record.getMessage() for record in caplog.records if record.name == "resilient_client"]
+    assert ["the SDK above has retried it" in line for line in gave_up] == [False, True, True]
+    assert "(x-stainless-retry-count 2)" in gave_up[-1]
+    assert "max_retries=0" in gave_up[-1]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -211,7 +234,7 @@ def test_anthropic_renews_a_refused_token_by_its_own_retries_only(
         return anthropic.AccessToken(next(tokens))
 
     async def scenario() -> None:
-        options = {"api_key": None, "credentials": credentials, "max_retries": max_retries}
+        options: dict[str, Any] = {"api_key": None, "credentials": credentials, "max_retries": max_retries}
         async with Forgetful(ANTHROPIC, "threads", apis.url, **options) as talker:
             apis.will(refuse(401))
             if max_retries == 0:

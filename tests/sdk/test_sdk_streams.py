@@ -113,6 +113,7 @@ def test_a_stream_that_breaks_off_is_not_asked_for_again(
                 await talker.ask(how, heard.append)
         lost = caught.value.__cause__ if sdk is OPENAI else caught.value
         assert isinstance(lost, httpx2.RemoteProtocolError)
+        assert outcome_of(lost).maybe_applied
 
     run(way, scenario)
     assert tuple(heard) == STORY[:2]
