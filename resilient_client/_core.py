@@ -110,7 +110,7 @@ class Core:
     def call(self, request: Request, now: float) -> Call:
         """Make a call of a request that came `now`: read what its caller asked for, and where it comes from."""
         if not isinstance(request, self.host.Request):
-            refuse_other(request, self.host.name, "request")
+            refuse_other(request, self.host.name, "a request")
         call = Call(request, self.rules, now, self)
         quick = True
         extensions = request.extensions

@@ -75,12 +75,16 @@ def _zstd(content: bytes, most: int) -> bytes:
         with suppress(ModuleNotFoundError):
             zstd = import_module(name)
             bound = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW}
-            out: bytes = zstd.ZstdDecompressor(options=bound).decompress(content, most)
+            out = b""
+            while content and len(out) < most:  # one frame after the other; RFC 8878 3.1
+                frame = zstd.ZstdDecompressor(options=bound)
+                out += frame.decompress(content, most - len(out))
+                content = frame.unused_data
             return out
     import zstandard  # noqa: PLC0415 - as httpx: where installed
 
     with zstandard.ZstdDecompressor(max_window_size=1 << _ZSTD_WINDOW).stream_reader(
-        io.BytesIO(content)
+        io.BytesIO(content), read_across_frames=True
     ) as reader:
         return reader.read(most)
 

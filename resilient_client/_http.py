@@ -6,25 +6,31 @@ Law of this file: it imports neither.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 __all__ = [
-    "LIBRARIES",
+    "HOMES",
     "URL",
     "Headers",
     "Host",
     "Library",
+    "LibraryName",
     "Request",
     "Response",
+    "imported",
+    "leave",
     "library_of",
     "refuse_other",
 ]
 
-LIBRARIES = ("httpx", "httpx2")
-_HOMES = {"httpx": "resilient_client", "httpx2": "resilient_client.httpx2"}
+LibraryName = Literal["httpx", "httpx2"]
+
+HOMES: dict[str, str] = {"httpx": "resilient_client", "httpx2": "resilient_client.httpx2"}
+"""The libraries, and where the clients over each are."""
 
 
 class Headers(Protocol):
@@ -217,21 +223,46 @@ def library_of(thing: object) -> Any:
     """
     for kind in type(thing).__mro__:
         name = kind.__module__.partition(".")[0]
-        if name in LIBRARIES:
+        if name in HOMES:
             return sys.modules[name]
     raise TypeError(f"{type(thing).__name__} is neither httpx's nor httpx2's")
 
 
-def refuse_other(thing: object, library: str, what: str) -> None:
-    """Refuse a transport or a request of the other library, on which something would fail with an assertion and no word.
+def imported(library: LibraryName) -> Any:
+    """Import a library by its name.
 
     Raises:
-        TypeError: it is of the other library; the message says what to do.
+        ValueError: it has another name.
+        ModuleNotFoundError: it is not installed; the message says what to install.
     """
-    for kind in type(thing).__mro__:
-        name = kind.__module__.partition(".")[0]
-        if name in LIBRARIES and name != library:
-            raise TypeError(
-                f"{type(thing).__name__} is a {what} of {name}, and this resilient transport is one of {library}: their classes are not "
-                f"the same. What goes with {name} is in {_HOMES[name]}, what goes with {library} in {_HOMES[library]}"
-            )
+    if library not in HOMES:
+        raise ValueError(f"the libraries are {' and '.join(HOMES)} (got {library!r})")
+    try:
+        return import_module(library)
+    except ModuleNotFoundError as missing:
+        if missing.name != "httpx2":
+            raise
+        raise ModuleNotFoundError(
+            "this needs httpx2: pip install 'resilient-client[httpx2]'", name=missing.name
+        ) from missing
+
+
+def refuse_other(thing: object, library: str, what: str) -> None:
+    """Refuse a transport, an auth or a request of the other library, on which something would fail without a word about it.
+
+    Raises:
+        TypeError: it is of the other library alone; the message says what to do.
+    """
+    of = {kind.__module__.partition(".")[0] for kind in type(thing).__mro__} & HOMES.keys()
+    if of and library not in of:
+        (other,) = of
+        raise TypeError(
+            f"{type(thing).__name__} is {what} of {other}, and this client or transport is one of {library}: their classes are not the "
+            f"same. What goes with {other} is in {HOMES[other]}, what goes with {library} in {HOMES[library]}"
+        )
+
+
+async def leave(pieces: AsyncIterator[bytes]) -> None:
+    """End a body's generator that is left before its end, now and not when it is collected."""
+    if hasattr(pieces, "aclose"):
+        await pieces.aclose()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import httpx
 
 from ._decode import inflate
+from ._http import leave
 from ._raised import refusal
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     )
 
     from ._flow.attempt import Call
+
+    Encoding = str | Callable[[bytes], str]  # httpx2: Encoding = str | Callable[[bytes], str | None]
 
 
 class _Options(TypedDict, total=False):
@@ -49,7 +52,7 @@ class _Options(TypedDict, total=False):
     max_redirects: int
     event_hooks: Mapping[str, list[Callable[..., Any]]] | None
     base_url: httpx.URL | str
-    default_encoding: str | Callable[[bytes], str]
+    default_encoding: Encoding
 
 
 class ClientOptions(_Options, total=False):
@@ -165,8 +168,12 @@ class AsyncKept(httpx.AsyncByteStream):
             with suppress(Exception):  # as above
                 await self.aclose()
             raise self._error
-        async for chunk in self._rest:
-            yield chunk
+        try:
+            async for chunk in self._rest:
+                yield chunk
+        except BaseException:
+            await leave(self._rest)
+            raise
 
     async def aclose(self) -> None:
         """Let go of the connection."""
@@ -176,8 +183,7 @@ class AsyncKept(httpx.AsyncByteStream):
             with suppress(Exception):
                 for _ in range(_A_FEW):
                     await anext(self._rest)
-        if hasattr(self._rest, "aclose"):
-            await self._rest.aclose()
+        await leave(self._rest)
 
 
 class _Watch:
@@ -223,11 +229,14 @@ class AsyncWatched(_Watch, httpx.AsyncByteStream):
     """The same for tasks."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = aiter(self._stream)
         try:
-            async for chunk in self._stream:
+            async for chunk in pieces:
                 yield chunk
-        except Exception as error:
-            self._broke(error)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._broke(error)
+            await leave(pieces)
             raise
         finally:
             self._done()

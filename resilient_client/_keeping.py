@@ -8,6 +8,7 @@ import anyio
 import httpx
 
 from ._deadline import time_left
+from ._http import leave
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,16 +45,19 @@ class _Bounded(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         pieces = aiter(self._inner)
-        while (left := time_left()) is not None:
-            with anyio.move_on_after(left) as scope:
-                piece = await anext(pieces, None)
-            if scope.cancelled_caught:
-                raise httpx.ReadTimeout("the call's deadline passed while a body was being read")
-            if piece is None:
-                return
-            yield piece
-        async for piece in pieces:
-            yield piece
+        try:
+            while (left := time_left()) is not None:
+                with anyio.move_on_after(left) as scope:
+                    piece = await anext(pieces, None)
+                if scope.cancelled_caught:
+                    raise httpx.ReadTimeout("the call's deadline passed while a body was being read")
+                if piece is None:
+                    return
+                yield piece
+            async for piece in pieces:
+                yield piece
+        finally:
+            await leave(pieces)
 
     async def aclose(self) -> None:
         """Let go of the connection."""

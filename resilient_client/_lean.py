@@ -1,7 +1,7 @@
 """The short way through httpx's client: what it would do, without the work that this very call does not need.
 
-httpx parses each address anew, copies the headers four times, turns to the cookie jar for servers that set no cookie, and goes through
-an auth, redirects and hooks that nobody has given it. A request that has none of these is built from what the one before it has
+httpx parses each address anew, copies the headers four times, and goes through cookies, an auth, redirects and hooks that nobody has
+given it. A request that has none of these is built from what the one before it has
 shown, and goes straight to its transport.
 
 Law of this file: whatever is out of the ordinary goes httpx's own way, and so does everything where somebody has put a method of
@@ -39,7 +39,7 @@ __all__ = ["UNSET", "AsyncBound", "AuthTypes", "Bound", "Lean", "UseClientDefaul
 
 UNSET = httpx.USE_CLIENT_DEFAULT
 UseClientDefault = theirs.UseClientDefault
-Bound, AsyncBound = theirs.BoundSyncStream, theirs.BoundAsyncStream  # they tell a response how long it took
+Bound, AsyncBound = theirs.BoundSyncStream, theirs.BoundAsyncStream  # they know how long a response took
 
 _LOGGER = logging.getLogger("httpx")
 _MOST = 256  # addresses that a client remembers: their queries may hold secrets
@@ -94,7 +94,7 @@ class _Known(NamedTuple):
 class Lean(theirs.BaseClient):
     """The short way, as far as threads and tasks go it alike."""
 
-    _host: type[httpx.Client | httpx.AsyncClient]
+    _resilient_over: type[httpx.Client | httpx.AsyncClient]
     _known: dict[tuple[str, str], _Known]  # by method and address
     _bare: dict[
         tuple[str, bytes], tuple[list[tuple[bytes, bytes]], httpx.Headers]
@@ -190,11 +190,13 @@ class Lean(theirs.BaseClient):
 
     def _is_httpxs_own(self) -> bool:
         """Tell whether the methods that are passed by are httpx's."""
-        originals = _ORIGINAL[self._host]
+        originals = _ORIGINAL[self._resilient_over]
         # What wraps a method may well be equal to it.
         return (
             originals is not None
-            and all(map(is_, (*_replaced_above(self._host), *_replaced_below(type(self))), originals))
+            and all(
+                map(is_, (*_replaced_above(self._resilient_over), *_replaced_below(type(self))), originals)
+            )
             and _PASSED_BY.isdisjoint(self.__dict__)
         )
 

@@ -1,8 +1,7 @@
 """A deadline that holds on the wire: under it, no single read or write of a connection takes longer than what is left.
 
-httpcore, and httpcore2 after it, read a timeout once for a whole phase, so a server that sends a byte now and again never meets it.
-These wrap the network of a connection pool of either, and ask the clock before each read and each write. Without a deadline they only
-pass on.
+httpcore reads a timeout once for a whole phase, so a server that sends a byte now and again never meets it. These wrap the network of
+a connection pool, and ask the clock before each read and each write. Without a deadline they only pass on.
 
 Law of this file: the two halves are the same but for `await`; `tests/test_twins.py` holds them to it.
 """
@@ -10,6 +9,8 @@ Law of this file: the two halves are the same but for `await`; `tests/test_twins
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+import httpcore
 
 from ._deadline import time_left
 
@@ -25,13 +26,12 @@ def _within(timeout: float | None) -> float | None:
     return timeout if left is None else left if timeout is None else min(timeout, left)
 
 
-class _Stream:
-    def __init__(self, inner: Any) -> None:
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data: bytes = self._inner.read(max_bytes, _within(timeout))
-        return data
+        return self._inner.read(max_bytes, _within(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._inner.write(buffer, _within(timeout))
@@ -41,17 +41,17 @@ class _Stream:
 
     def start_tls(
         self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> Any:
+    ) -> httpcore.NetworkStream:
         return _Stream(self._inner.start_tls(ssl_context, server_hostname, _within(timeout)))
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
 
-class Bounded:
+class Bounded(httpcore.NetworkBackend):
     """A network whose every read and write keeps the deadline of the call under way."""
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: httpcore.NetworkBackend) -> None:
         self._inner = inner
 
     def connect_tcp(
@@ -61,13 +61,13 @@ class Bounded:
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
-    ) -> Any:
+    ) -> httpcore.NetworkStream:
         """Connect, as the inner network does."""
         return _Stream(self._inner.connect_tcp(host, port, _within(timeout), local_address, socket_options))
 
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> Any:
+    ) -> httpcore.NetworkStream:
         """Connect, as the inner network does."""
         return _Stream(self._inner.connect_unix_socket(path, _within(timeout), socket_options))
 
@@ -76,13 +76,12 @@ class Bounded:
         self._inner.sleep(seconds)
 
 
-class _AsyncStream:
-    def __init__(self, inner: Any) -> None:
+class _AsyncStream(httpcore.AsyncNetworkStream):
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data: bytes = await self._inner.read(max_bytes, _within(timeout))
-        return data
+        return await self._inner.read(max_bytes, _within(timeout))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         await self._inner.write(buffer, _within(timeout))
@@ -92,17 +91,17 @@ class _AsyncStream:
 
     async def start_tls(
         self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> Any:
+    ) -> httpcore.AsyncNetworkStream:
         return _AsyncStream(await self._inner.start_tls(ssl_context, server_hostname, _within(timeout)))
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
 
-class AsyncBounded:
+class AsyncBounded(httpcore.AsyncNetworkBackend):
     """The same for tasks."""
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: httpcore.AsyncNetworkBackend) -> None:
         self._inner = inner
 
     async def connect_tcp(
@@ -112,7 +111,7 @@ class AsyncBounded:
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
-    ) -> Any:
+    ) -> httpcore.AsyncNetworkStream:
         """Connect, as the inner network does."""
         return _AsyncStream(
             await self._inner.connect_tcp(host, port, _within(timeout), local_address, socket_options)
@@ -120,7 +119,7 @@ class AsyncBounded:
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> Any:
+    ) -> httpcore.AsyncNetworkStream:
         """Connect, as the inner network does."""
         return _AsyncStream(await self._inner.connect_unix_socket(path, _within(timeout), socket_options))
 

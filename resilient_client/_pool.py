@@ -1,8 +1,8 @@
 """A pool of connections for tasks: httpcore's own connections, each found and given back in one step.
 
-httpcore's pool looks at its connections and its requests whenever one of them changes (1.0 at each beside each), and asks several times a
-request which library runs. Here an origin's idle connections lie on a pile, who finds none waits in line, and what a connection is, does
-and raises is still httpcore's.
+httpcore's pool looks at its connections and its requests whenever one of them changes, and asks several times a request which library
+runs. Here an origin's idle connections lie on a pile, who finds none waits in line, and what a connection is, does and raises is still
+httpcore's.
 
 Law of this file: a connection in `_connections` takes up one of `max_connections` places, and is idle, held by one task, or being closed
 by one. Who holds it gives it back on every way out. A place is free when its connection is closed; only the task that closes it may
@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 import httpcore
 
+from ._http import leave
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable
     from types import TracebackType
 
     Origin = tuple[bytes, bytes, int | None]  # scheme, host, port
@@ -39,8 +41,8 @@ class TaskPool:
         max_idle: how many of them may be idle.
 
     Keeps what httpcore promises: `max_connections`, the line in order of arrival, `PoolTimeout`, `keepalive_expiry`, and no use of a
-    connection that the server has closed. Differs in this: of an origin's idle connections it takes the one used last, and it
-    closes idle ones only where more than `max_idle` are idle. Where somebody has replaced the way of the pool beneath, as
+    connection that the server has closed. Of an origin's idle connections it takes the one used last, and it closes idle ones
+    only where more than `max_idle` are idle. Where somebody has replaced the way of the pool beneath, as
     recorders and mocks do, that way is gone. For HTTP/1.1: of HTTP/2's streams it knows nothing.
     """
 
@@ -272,12 +274,15 @@ class _Body:
         self._origin = origin
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        stream: AsyncIterable[bytes] = self._stream
+        parts: AsyncIterator[bytes] = aiter(self._stream)
         try:
-            async for part in stream:
+            async for part in parts:
                 yield part
         except BaseException:
-            await self.aclose()
+            try:
+                await leave(parts)
+            finally:
+                await self.aclose()
             raise
 
     async def aclose(self) -> None:

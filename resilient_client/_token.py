@@ -65,9 +65,9 @@ _GLANCE = 0.1  # seconds between two looks whether another process has signed in
 
 
 class Token(Generic[Req, Resp]):
-    """An auth's token, and the way to one. Comes before the library's `Auth`, and is told the library in `_host`."""
+    """An auth's token, and the way to one. Comes before the library's `Auth`, and is told the library in `_resilient_over`."""
 
-    _host: Library
+    _resilient_over: Library
 
     renews = frozenset({"token"})
 
@@ -83,9 +83,9 @@ class Token(Generic[Req, Resp]):
         shared: RedisStore | None = None,
         shared_as: str = "",
     ) -> None:
-        if not isinstance(login, self._host.Request) and not callable(login):
+        if not isinstance(login, self._resilient_over.Request) and not callable(login):
             raise TypeError(
-                f"TokenAuth: login is an {self._host.name}.Request, or a callable that returns one"
+                f"TokenAuth: login is an {self._resilient_over.name}.Request, or a callable that returns one"
             )
         if isinstance(token, str) and not token.startswith("/"):
             raise ValueError(f'TokenAuth: token is a JSON pointer and begins with "/": "/{token}"')
@@ -209,7 +209,7 @@ class Token(Generic[Req, Resp]):
             # Closed by whoever drove it: because sending failed, or because the task was cancelled.
             if shelf is not None:
                 shelf.end_turn(name)
-            cause = flight.error or _network_error(end, self._host)
+            cause = flight.error or _network_error(end, self._resilient_over)
             self._land(flight, self._again(cause) if cause is not None else None)
             raise
         except Exception as error:
@@ -239,10 +239,10 @@ class Token(Generic[Req, Resp]):
         def make() -> Exception:
             response = getattr(error, "response", None)
             if response is not None:
-                made = self._host.error_of(response, problem=str(error))
+                made = self._resilient_over.error_of(response, problem=str(error))
                 if made is not None:
                     return made
-            if isinstance(error, self._host.TransportError):
+            if isinstance(error, self._resilient_over.TransportError):
                 made_anew: Exception = copy.copy(error)
                 made_anew.__notes__ = []  # of the call that it ends, each has one of its own
                 record = record_of(error)
@@ -256,11 +256,13 @@ class Token(Generic[Req, Resp]):
     def _login_request(self, needs_it: Request, flight: _Flight) -> Request:
         login = self._login
         made: Any = (
-            self._host.again(login, login.stream) if isinstance(login, self._host.Request) else login()
+            self._resilient_over.again(login, login.stream)
+            if isinstance(login, self._resilient_over.Request)
+            else login()
         )
-        if not isinstance(made, self._host.Request):
+        if not isinstance(made, self._resilient_over.Request):
             raise TypeError(
-                f"TokenAuth: login returned {type(made).__name__}, not an {self._host.name}.Request"
+                f"TokenAuth: login returned {type(made).__name__}, not an {self._resilient_over.name}.Request"
             )
         request: Request = made
         request.extensions[FAILED] = partial(setattr, flight, "error")
@@ -277,14 +279,14 @@ class Token(Generic[Req, Resp]):
         record = record_of(response)
         if record is not None and isinstance(record.clock, Clock):
             self._clock = record.clock
-        error = self._host.error_of(response)
+        error = self._resilient_over.error_of(response)
         if error is not None:
             raise error
         value = self._value(response)
         if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
             where = f"at {self._pointer.text}" if self._pointer is not None else "by the function given"
             problem = f"the sign-in was answered {response.status_code}, and no token was found {where}"
-            raise self._host.error_of(response, problem=problem) or RuntimeError(problem)
+            raise self._resilient_over.error_of(response, problem=problem) or RuntimeError(problem)
         since = self._clock.time()
         ends = _jwt_end(value)
         if ends is None and self._lifetime is not None:
@@ -338,7 +340,7 @@ class Token(Generic[Req, Resp]):
                 self._carry(request, end.value)
             finally:
                 steps.close()
-            once_more = self._host.replay(request)  # judged before it is sent
+            once_more = self._resilient_over.replay(request)  # judged before it is sent
             response = yield request
             if last or not self._refused_plainly(request, response, once_more):
                 return
@@ -367,7 +369,7 @@ class Token(Generic[Req, Resp]):
                 self._carry(request, end.value)
             finally:
                 steps.close()
-            once_more = self._host.replay(request)  # judged before it is sent
+            once_more = self._resilient_over.replay(request)  # judged before it is sent
             response = yield request
             if last or not self._refused_plainly(request, response, once_more):
                 return

@@ -55,4 +55,4 @@ class TokenAuth(Token[httpx.Request, httpx.Response], httpx.Auth):
         ApiError: from the call that needed it: the sign-in was refused, or its answer holds no token.
     """
 
-    _host = HOST
+    _resilient_over = HOST

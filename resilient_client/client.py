@@ -13,7 +13,8 @@ import httpx
 from ._core import observed_by
 from ._flow.attempt import deadline_seconds
 from ._guard.settings import UNPROTECTED, Protections
-from ._httpx import AsyncClientOptions, ClientOptions, quicken, wrap_transports
+from ._http import refuse_other
+from ._httpx import HOST, AsyncClientOptions, ClientOptions, quicken, wrap_transports
 from ._lean import UNSET, AsyncBound, AuthTypes, Bound, Lean, UseClientDefault
 from .errors import api_error
 from .loading import rulebook
@@ -116,7 +117,7 @@ class ResilientClient(Lean, httpx.Client):
             transport is one of another library.
     """
 
-    _host = httpx.Client
+    _resilient_over = httpx.Client
 
     def __init__(  # noqa: PLR0913 - what a client is made with
         self,
@@ -149,6 +150,7 @@ class ResilientClient(Lean, httpx.Client):
         self._raise_for_status = raise_for_status
         self._known, self._bare = {}, {}
         self._beneath: list[httpx.BaseTransport] = []  # what the attempts are sent with
+        refuse_other(theirs.get("auth"), HOST.name, "an auth")
         with _clear_about_proxies():
             super().__init__(**theirs)
         jar = _jar_of(self)
@@ -218,7 +220,7 @@ class AsyncResilientClient(Lean, httpx.AsyncClient):
     See `ResilientClient` for what it takes and raises.
     """
 
-    _host = httpx.AsyncClient
+    _resilient_over = httpx.AsyncClient
 
     def __init__(  # noqa: PLR0913 - what a client is made with
         self,
@@ -253,6 +255,7 @@ class AsyncResilientClient(Lean, httpx.AsyncClient):
         self._raise_for_status = raise_for_status
         self._known, self._bare = {}, {}
         self._beneath: list[httpx.AsyncBaseTransport] = []  # what the attempts are sent with
+        refuse_other(theirs.get("auth"), HOST.name, "an auth")
         with _clear_about_proxies():
             super().__init__(**theirs)
         jar = _jar_of(self)

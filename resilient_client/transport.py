@@ -69,7 +69,7 @@ class ResilientTransport(httpx.BaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
-        refuse_other(transport, HOST.name, "transport")
+        refuse_other(transport, HOST.name, "a transport")
         self.core = Core(HOST, policy, clock=clock, deadline=deadline, protections=protections)
         self.core.tell(observed_by(observers, tasks=False))
         self._inner: httpx.BaseTransport = httpx.HTTPTransport() if transport is None else transport
@@ -190,7 +190,7 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
-        refuse_other(transport, HOST.name, "transport")
+        refuse_other(transport, HOST.name, "a transport")
         self.core = Core(HOST, policy, clock=clock, deadline=deadline, protections=protections)
         self.core.tell(observed_by(observers, tasks=True))
         self._inner: httpx.AsyncBaseTransport = (

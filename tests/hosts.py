@@ -39,7 +39,7 @@ TESTS = Path(__file__).parent
 _RESPX = "it mocks httpx by itself; httpx2 is mocked by way of the testing kit, in test_respx_bridge.py"
 _AIOHTTP = "httpx-aiohttp is an engine for httpx"
 _READS = "it reads the sources, whichever host is asked for"
-_LONG = "it takes seconds, and what it asks of this host is asked elsewhere, too"
+_LONG = "it takes seconds, and what it is about is the same text on both hosts"
 
 ON_BOTH: Mapping[str, Mapping[str, str]] = {
     "engines/test_engine_cancel.py": {
@@ -116,7 +116,9 @@ ON_BOTH: Mapping[str, Mapping[str, str]] = {
     "test_ledger_openpoly.py": {},
     "test_ledger_zerotrace.py": {},
     "test_observers.py": {},
-    "test_pool.py": {},
+    "test_pool.py": {
+        "test_an_interrupt_between_any_two_steps_leaves_a_pool_of_one_usable": _LONG,
+    },
     "test_public_api.py": {},
     "test_race.py": {
         "test_a_program_that_races": _LONG,

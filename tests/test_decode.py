@@ -48,6 +48,16 @@ def test_zstd_is_bounded_with_either(monkeypatch: pytest.MonkeyPatch, absent: tu
     assert inflate(wide.compress(b"a") + wide.flush(), "zstd", 10) is None
 
 
+@pytest.mark.parametrize("absent", [("zstandard",), ("compression.zstd", "backports.zstd")])
+def test_zstd_may_come_in_several_frames(monkeypatch: pytest.MonkeyPatch, absent: tuple[str, ...]) -> None:
+    """RFC 8878 3.1; the bound is for all of them together."""
+    frames = zstandard.compress(BODY) * 3
+    without(monkeypatch, *absent)
+
+    assert inflate(frames, "zstd", 3 * len(BODY)) == BODY * 3
+    assert inflate(frames, "zstd", 3 * len(BODY) - 1) is None
+
+
 def test_without_any_of_them_the_body_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is judged by its status then."""
     without(monkeypatch, "compression.zstd", "backports.zstd", "zstandard")

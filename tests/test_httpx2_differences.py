@@ -255,13 +255,19 @@ def test_auths_and_responses_of_the_other_library_are_refused(library: Any) -> N
         ours.raise_for_status(other.Response(500, request=login))
 
 
-def test_a_timeout_of_httpxs_is_none_to_httpx2() -> None:
+@pytest.mark.parametrize("way", ["asyncio", "trio"])
+def test_a_timeout_of_httpxs_is_none_to_httpx2(way: str) -> None:
     """As to a plain client of httpx2's: it fails at the first connection, and is not tried again."""
-    with Loopback(page(200)) as server, client_of(httpx2, timeout=httpx.Timeout(5)) as client:
-        with pytest.raises(TypeError) as failed:
-            client.get(server.url)
-        assert len(outcome_of(failed.value).attempts) == 1
-        assert server.exchanges == []
+
+    async def scenario() -> None:
+        with Loopback(page(200)) as server:
+            async with On(httpx2, way, clock=VirtualClock(), timeout=httpx.Timeout(5)) as client:
+                with pytest.raises(TypeError) as failed:
+                    await client.get(server.url)
+                assert len(outcome_of(failed.value).attempts) == 1
+            assert server.connections == 0
+
+    run(way, scenario)
 
 
 # ----------------------------------------------------------------------------------------------- certificates
@@ -470,7 +476,7 @@ def test_query_goes_through_the_retries() -> None:
         assert_attempts(client.query(URL, json={}), 503, 200)
 
 
-# -------------------------------------------------------------------------------- a `QUERY` that is redirected
+# ----------------------------------------------------------------------------- a `QUERY` that a 302 redirects
 
 
 @LIBRARIES

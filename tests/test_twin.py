@@ -30,7 +30,6 @@ NEUTRAL = (
         "_drive.py",
         "_http.py",
         "_log.py",
-        "_network.py",
     ),
     *(
         "_protect.py",
@@ -68,10 +67,11 @@ def test_the_committed_twin_is_what_its_script_writes() -> None:
 
 def test_what_stands_in_both_libraries_is_written_with_the_other_name() -> None:
     """Words, dotted names and the names of its own modules; not what merely begins alike."""
-    source = "from ._httpx import HOST\nimport httpcore\nx = httpx.Client  # httpx's own, not httpx_aiohttp, HTTPX or httpxyz\n"
+    other = "not httpx_aiohttp, httpx-aiohttp, pytest-httpx, opentelemetry.instrumentation.httpx, HTTPX or httpxyz"
+    source = f"from ._httpx import HOST\nimport httpcore\nx = httpx.Client  # httpx's own, {other}\n"
 
     assert twin.rewritten(source) == (
-        "from ._httpx2 import HOST\nimport httpcore2\nx = httpx2.Client  # httpx2's own, not httpx_aiohttp, HTTPX or httpxyz\n"
+        f"from ._httpx2 import HOST\nimport httpcore2\nx = httpx2.Client  # httpx2's own, {other}\n"
     )
 
 
@@ -205,6 +205,21 @@ def test_without_httpx2_its_package_says_what_to_install() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "from resilient_client.sandbox import Sandbox; Sandbox('zerotrace').client(library='httpx2')",
+        "from resilient_client.testing import error_response; error_response('zerotrace', 'RATE_LIMIT', library='httpx2')",
+    ],
+    ids=["the sandbox", "the testing kit"],
+)
+def test_without_httpx2_who_is_asked_for_it_says_what_to_install(asked: str) -> None:
+    """The library's own message would name no extra."""
+    code = f"try:\n    {asked}\nexcept ModuleNotFoundError as error:\n    print(error)\n"
+
+    assert runs(code, without=("httpx2",)) == "this needs httpx2: pip install 'resilient-client[httpx2]'"
+
+
 def test_an_import_loads_neither_library() -> None:
     """The names of both packages are loaded when they are asked for."""
     code = "import sys, resilient_client.httpx2\nprint(*sorted({'httpx', 'httpx2', 'pydantic', 'anyio'} & set(sys.modules)))"
@@ -295,6 +310,14 @@ def test_a_response_of_the_other_library_is_not_judged() -> None:
 
     with pytest.raises(TypeError, match=r"httpx\.Response is no httpx2\.Response"):
         other.raise_for_status(response)  # type: ignore[arg-type]
+
+
+def test_an_auth_of_the_other_library_is_refused() -> None:
+    """Whoever changed one of two lines that import."""
+    with pytest.raises(TypeError, match=r"HmacAuth is an auth of httpx, .* one of httpx2:"):
+        other.ResilientClient(auth=resilient_client.HmacAuth("key", "secret"))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"BasicAuth is an auth of httpx2, .* one of httpx:"):
+        resilient_client.AsyncResilientClient(auth=httpx2.BasicAuth("name", "word"))  # type: ignore[arg-type]
 
 
 def test_a_sign_in_of_the_other_library_is_refused() -> None:

@@ -24,6 +24,7 @@ MODULES = (
     "_httpx",
     "_keeping",
     "_lean",
+    "_network",
     "_pool",
     "_sockets",
     "auth",
@@ -38,7 +39,7 @@ _HEAD = (
 )
 _ONLY = "# only httpx"
 _INSTEAD = re.compile(r"^(?P<indent> *).*?  # httpx2: (?P<line>.*)$")
-_LIBRARY = re.compile(r"\b(_?[Hh]ttpx|httpcore)\b")
+_LIBRARY = re.compile(r"(?<![\w/-])(_[Hh]ttpx|(?<!\.)(?:[Hh]ttpx|httpcore))\b(?!-)")
 _FROM = re.compile(r"^(?P<from> *from )\.(?P<module>\w*)(?P<rest>(?:\.\w+)* import (?P<names>.*))$")
 _HOME = re.compile(r'^(?P<name> *"\w+": )"\.(?P<module>\w+)",$')
 

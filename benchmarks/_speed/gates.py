@@ -277,7 +277,7 @@ GATES = (
     Gate(
         "httpx2_crowd_calls",
         "the same, 64 at once on this machine: the pool and the network",
-        0.60,
+        0.50,
         partial(_calls_over, "crowd"),
     ),
     Gate("httpx2_crowd_time", "the time of these, in ratio to httpx2 (bar: 1.05)", 1.05, _crowd_over),

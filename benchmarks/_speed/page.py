@@ -30,7 +30,9 @@ MEASURED = ("<!-- measured: python benchmarks/speed.py -->", "<!-- /measured -->
 ON_AIOHTTP = ("<!-- speed:engines -->", "<!-- /speed:engines -->")
 ON_HTTPX2 = ("<!-- speed:httpx2 -->", "<!-- /speed:httpx2 -->")
 ON_ENGINES = ("aloopback", "crowd")  # the rows that an engine makes a difference to
-OVER_TOLD = "The rows above that it is in, once more: its time in ratio to that of httpx2 alone, in the same rounds."
+OVER_TOLD = (
+    "The rows above that it is in, once more: its time in ratio to that of httpx2 alone, in the same rounds."
+)
 
 
 def read() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import httpx2
 
 from resilient_client._decode import inflate
+from resilient_client._http import leave
 from resilient_client._raised import refusal
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     )
 
     from resilient_client._flow.attempt import Call
+
+    Encoding = str | Callable[[bytes], str | None]
 
 
 class _Options(TypedDict, total=False):
@@ -50,7 +53,7 @@ class _Options(TypedDict, total=False):
     max_redirects: int
     event_hooks: Mapping[str, list[Callable[..., Any]]] | None
     base_url: httpx2.URL | str
-    default_encoding: str | Callable[[bytes], str]
+    default_encoding: Encoding
 
 
 class ClientOptions(_Options, total=False):
@@ -166,8 +169,12 @@ class AsyncKept(httpx2.AsyncByteStream):
             with suppress(Exception):  # as above
                 await self.aclose()
             raise self._error
-        async for chunk in self._rest:
-            yield chunk
+        try:
+            async for chunk in self._rest:
+                yield chunk
+        except BaseException:
+            await leave(self._rest)
+            raise
 
     async def aclose(self) -> None:
         """Let go of the connection."""
@@ -177,8 +184,7 @@ class AsyncKept(httpx2.AsyncByteStream):
             with suppress(Exception):
                 for _ in range(_A_FEW):
                     await anext(self._rest)
-        if hasattr(self._rest, "aclose"):
-            await self._rest.aclose()
+        await leave(self._rest)
 
 
 class _Watch:
@@ -224,11 +230,14 @@ class AsyncWatched(_Watch, httpx2.AsyncByteStream):
     """The same for tasks."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = aiter(self._stream)
         try:
-            async for chunk in self._stream:
+            async for chunk in pieces:
                 yield chunk
-        except Exception as error:
-            self._broke(error)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._broke(error)
+            await leave(pieces)
             raise
         finally:
             self._done()
@@ -369,7 +378,7 @@ def bound_reads(transport: object) -> None:
     network = getattr(pool, "_network_backend", None)
     if network is None:
         return
-    from resilient_client._network import AsyncBounded, Bounded  # noqa: PLC0415 - httpcore2 is loaded by the pool alone
+    from ._network import AsyncBounded, Bounded  # noqa: PLC0415 - httpcore2 is loaded by the pool alone
 
     if isinstance(network, Bounded | AsyncBounded):
         return

@@ -56,4 +56,4 @@ class TokenAuth(Token[httpx2.Request, httpx2.Response], httpx2.Auth):
         ApiError: from the call that needed it: the sign-in was refused, or its answer holds no token.
     """
 
-    _host = HOST
+    _resilient_over = HOST

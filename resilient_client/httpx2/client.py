@@ -14,7 +14,8 @@ import httpx2
 from resilient_client._core import observed_by
 from resilient_client._flow.attempt import deadline_seconds
 from resilient_client._guard.settings import UNPROTECTED, Protections
-from ._httpx2 import AsyncClientOptions, ClientOptions, quicken, wrap_transports
+from resilient_client._http import refuse_other
+from ._httpx2 import HOST, AsyncClientOptions, ClientOptions, quicken, wrap_transports
 from ._lean import UNSET, AsyncBound, AuthTypes, Bound, Lean, UseClientDefault
 from .errors import api_error
 from resilient_client.loading import rulebook
@@ -117,7 +118,7 @@ class ResilientClient(Lean, httpx2.Client):
             transport is one of another library.
     """
 
-    _host = httpx2.Client
+    _resilient_over = httpx2.Client
 
     def __init__(  # noqa: PLR0913 - what a client is made with
         self,
@@ -150,6 +151,7 @@ class ResilientClient(Lean, httpx2.Client):
         self._raise_for_status = raise_for_status
         self._known, self._bare = {}, {}
         self._beneath: list[httpx2.BaseTransport] = []  # what the attempts are sent with
+        refuse_other(theirs.get("auth"), HOST.name, "an auth")
         with _clear_about_proxies():
             super().__init__(**theirs)
         jar = _jar_of(self)
@@ -218,7 +220,7 @@ class AsyncResilientClient(Lean, httpx2.AsyncClient):
     See `ResilientClient` for what it takes and raises.
     """
 
-    _host = httpx2.AsyncClient
+    _resilient_over = httpx2.AsyncClient
 
     def __init__(  # noqa: PLR0913 - what a client is made with
         self,
@@ -253,6 +255,7 @@ class AsyncResilientClient(Lean, httpx2.AsyncClient):
         self._raise_for_status = raise_for_status
         self._known, self._bare = {}, {}
         self._beneath: list[httpx2.AsyncBaseTransport] = []  # what the attempts are sent with
+        refuse_other(theirs.get("auth"), HOST.name, "an auth")
         with _clear_about_proxies():
             super().__init__(**theirs)
         jar = _jar_of(self)

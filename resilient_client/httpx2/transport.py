@@ -70,7 +70,7 @@ class ResilientTransport(httpx2.BaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
-        refuse_other(transport, HOST.name, "transport")
+        refuse_other(transport, HOST.name, "a transport")
         self.core = Core(HOST, policy, clock=clock, deadline=deadline, protections=protections)
         self.core.tell(observed_by(observers, tasks=False))
         self._inner: httpx2.BaseTransport = httpx2.HTTPTransport() if transport is None else transport
@@ -191,7 +191,7 @@ class AsyncResilientTransport(httpx2.AsyncBaseTransport):
         observers: Iterable[Observer] = (),
         **protections: Unpack[Protections],
     ) -> None:
-        refuse_other(transport, HOST.name, "transport")
+        refuse_other(transport, HOST.name, "a transport")
         self.core = Core(HOST, policy, clock=clock, deadline=deadline, protections=protections)
         self.core.tell(observed_by(observers, tasks=True))
         self._inner: httpx2.AsyncBaseTransport = (

@@ -21,7 +21,7 @@ from resilient_client.sandbox.faults import WIRE, example_of, find
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from resilient_client.sandbox._host import Library
+    from resilient_client._http import LibraryName
     from resilient_client.sandbox.faults import Fault
 
 CALL_HEADER = "x-sandbox-call"
@@ -220,7 +220,7 @@ class Api(ABC):
         """What a caller needs to know to be let in, by name."""
 
     @abstractmethod
-    def sign_in(self, base_url: str, library: Library = "httpx") -> Mapping[str, Any]:
+    def sign_in(self, base_url: str, library: LibraryName = "httpx") -> Mapping[str, Any]:
         """Give what a client of the library needs to be let in: `auth`, `headers`."""
 
     @abstractmethod

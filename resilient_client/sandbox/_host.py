@@ -6,11 +6,9 @@ Law of this file: neither is imported before somebody asks for it, and nobody el
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-Library = Literal["httpx", "httpx2"]
-
-_CLIENTS = {"httpx": "resilient_client", "httpx2": "resilient_client.httpx2"}
+from resilient_client._http import HOMES, LibraryName, imported
 
 
 class Host(NamedTuple):
@@ -20,8 +18,6 @@ class Host(NamedTuple):
     resilient: Any  # resilient_client, or resilient_client.httpx2
 
 
-def host(library: Library) -> Host:
+def host(library: LibraryName) -> Host:
     """Import a library, and our clients and auths for it. Raises ValueError for any other, ImportError where it is not installed."""
-    if library not in _CLIENTS:
-        raise ValueError(f"a client is of {' or '.join(_CLIENTS)} (got {library!r})")
-    return Host(import_module(library), import_module(_CLIENTS[library]))
+    return Host(imported(library), import_module(HOMES[library]))

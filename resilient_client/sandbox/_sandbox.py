@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import resilient_client.httpx2
     from resilient_client import AsyncResilientClient, ResilientClient, _http
-    from resilient_client.sandbox._host import Library
+    from resilient_client._http import LibraryName
     from resilient_client.sandbox._server import Server
     from resilient_client.sandbox.customer_verification import CustomerVerification
     from resilient_client.sandbox.dual import Dual
@@ -199,7 +199,7 @@ class Sandbox(Generic[ApiT]):
         self, *, library: Literal["httpx2"], **options: Any
     ) -> resilient_client.httpx2.ResilientClient: ...
 
-    def client(self, *, library: Library = "httpx", **options: Any) -> Any:
+    def client(self, *, library: LibraryName = "httpx", **options: Any) -> Any:
         """Open a resilient client for this sandbox: policy, URL, credentials and clock are set, unless given.
 
         A sandbox that is not started is called in memory. `headers` are added to those of the credentials; all other options
@@ -220,13 +220,13 @@ class Sandbox(Generic[ApiT]):
         self, *, library: Literal["httpx2"], **options: Any
     ) -> resilient_client.httpx2.AsyncResilientClient: ...
 
-    def async_client(self, *, library: Library = "httpx", **options: Any) -> Any:
+    def async_client(self, *, library: LibraryName = "httpx", **options: Any) -> Any:
         """Open an async one; see `client`."""
         memory = Memory(self._desk).ahandle
         return host(library).resilient.AsyncResilientClient(**self._options(options, library, memory))
 
     def _options(
-        self, given: dict[str, Any], library: Library, memory: Callable[[_http.Request], Any]
+        self, given: dict[str, Any], library: LibraryName, memory: Callable[[_http.Request], Any]
     ) -> dict[str, Any]:
         http = host(library).http
         options: dict[str, Any] = {

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import date
 
-    from resilient_client.sandbox._host import Library
+    from resilient_client._http import LibraryName
 
 State = Literal["NEW", "UNDER_REVIEW", "APPROVED", "NEEDS_ADDITIONAL_INFORMATION"]
 
@@ -221,7 +221,7 @@ class CustomerVerification(Api):
             "webhook_secret": self._webhook_secret,
         }
 
-    def sign_in(self, base_url: str, library: Library = "httpx") -> Mapping[str, Any]:
+    def sign_in(self, base_url: str, library: LibraryName = "httpx") -> Mapping[str, Any]:
         """Carry a JWT, and sign in for it with the key."""
         http, resilient = host(library)
         login = http.Request("POST", f"{base_url}/auth/token", headers={"X-API-Key": self._key})

@@ -56,7 +56,7 @@ from resilient_client.sandbox._tiers import tiers_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from resilient_client.sandbox._host import Library
+    from resilient_client._http import LibraryName
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # all others are 501
 LOGIN, REGISTER = "POST /wallets/login", "POST /wallets/register"  # for callers who have no token yet
@@ -170,7 +170,7 @@ class Dual(Api):
             "read_only_key": self._read_only_key,
         }
 
-    def sign_in(self, base_url: str, library: Library = "httpx") -> Mapping[str, Any]:
+    def sign_in(self, base_url: str, library: LibraryName = "httpx") -> Mapping[str, Any]:
         """Log in for a token, and send the key along with everything."""
         http, resilient = host(library)
         headers = {"x-api-key": self._key}

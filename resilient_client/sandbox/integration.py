@@ -20,7 +20,7 @@ from resilient_client.sandbox._api import Api, Faults, RefusedError, Reply, Requ
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from resilient_client.sandbox._host import Library
+    from resilient_client._http import LibraryName
 
 VIEW = "VIEW_ACTIVITIES"
 SUBMIT = "SUBMIT_ACTIVITY_RESULT"
@@ -152,7 +152,7 @@ class Integration(Api):
         """The tenant's keys: `key` may do all, `query_key` may only look, `submit_key` may only submit."""
         return {"key": self.key, "query_key": self.query_key, "submit_key": self.submit_key}
 
-    def sign_in(self, base_url: str, library: Library = "httpx") -> Mapping[str, Mapping[str, str]]:  # noqa: ARG002 - other APIs have a login
+    def sign_in(self, base_url: str, library: LibraryName = "httpx") -> Mapping[str, Mapping[str, str]]:  # noqa: ARG002 - other APIs have a login
         """Send the key that may do all."""
         return {"headers": {"x-api-key": self.key}}
 

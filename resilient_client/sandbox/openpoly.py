@@ -42,7 +42,7 @@ from resilient_client.sandbox._openpoly_records import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from resilient_client.sandbox._host import Library
+    from resilient_client._http import LibraryName
 
 # What a movement does to the balance. A reversal undoes: it goes the other way.
 DIRECTIONS = {"debit": -1, "credit": 1, "debit_reversal": 1, "credit_reversal": -1}
@@ -131,7 +131,7 @@ class Openpoly(Api):
         """Keys of one operator with all scopes, with those that read, and revoked; and one of the other operator."""
         return self._credentials
 
-    def sign_in(self, base_url: str, library: Library = "httpx") -> Mapping[str, Any]:  # noqa: ARG002 - other APIs have a login
+    def sign_in(self, base_url: str, library: LibraryName = "httpx") -> Mapping[str, Any]:  # noqa: ARG002 - other APIs have a login
         """Send the key that has all scopes."""
         return {"headers": {"Authorization": f"Bearer {self._credentials['key']}"}}
 

@@ -22,7 +22,7 @@ from resilient_client.sandbox._host import host
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from resilient_client.sandbox._host import Library
+    from resilient_client._http import LibraryName
 
 # US dollars for one unit. The rates never move, so that a demonstration can be checked by hand.
 RATES: dict[str, Decimal] = {
@@ -125,7 +125,7 @@ class Zerotrace(Api):
         """The partner's key and secret; a rotation changes the secret."""
         return {"key": self.key, "secret": self.secret}
 
-    def sign_in(self, base_url: str, library: Library = "httpx") -> Mapping[str, Any]:  # noqa: ARG002 - other APIs have a login
+    def sign_in(self, base_url: str, library: LibraryName = "httpx") -> Mapping[str, Any]:  # noqa: ARG002 - other APIs have a login
         """Sign each request."""
         return {"auth": host(library).resilient.HmacAuth(self.key, self.secret)}
 

@@ -10,23 +10,21 @@ from collections.abc import AsyncGenerator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from resilient_client._http import library_of
+from resilient_client._http import LibraryName, imported, library_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from types import ModuleType
 
     import httpx
     import httpx2
 
-__all__ = ["Library", "errors_as", "stream_as", "to_httpx", "to_httpx2"]
+__all__ = ["errors_as", "stream_as", "to_httpx", "to_httpx2"]
 
-Library = Literal["httpx", "httpx2"]
 
 # What an exception's class is looked for in, by the module that it is of. httpcore's exceptions become httpx's in httpx's hands.
-_HOMES: dict[Library, dict[str, str]] = {
+_HOMES: dict[LibraryName, dict[str, str]] = {
     "httpx": {"httpx2": "httpx", "httpcore2": "httpcore"},
     "httpx2": {"httpx": "httpx2", "httpcore": "httpcore2"},
 }
@@ -66,7 +64,7 @@ def to_httpx2(thing: Any) -> Any:
 
 
 @contextmanager
-def errors_as(library: Library) -> Iterator[None]:
+def errors_as(library: LibraryName) -> Iterator[None]:
     """Let what the block raises be of this library, where it is of the other."""
     try:
         yield
@@ -80,9 +78,9 @@ def errors_as(library: Library) -> Iterator[None]:
             converted.__context__ = error.__context__  # as if it had been this one from the first
 
 
-def stream_as(library: Library, stream: Any) -> Any:
+def stream_as(library: LibraryName, stream: Any) -> Any:
     """Give a body's stream as one of this library: bytes that are at hand as such, all else as it comes."""
-    home, other = import_module(library), _other(library)
+    home, other = imported(library), _other(library)
     if isinstance(stream, home.SyncByteStream | home.AsyncByteStream):
         return stream
     if isinstance(stream, other.ByteStream):
@@ -91,11 +89,11 @@ def stream_as(library: Library, stream: Any) -> Any:
     return kind(library, stream)
 
 
-def _other(library: Library) -> ModuleType:
-    return import_module("httpx2" if library == "httpx" else "httpx")
+def _other(library: LibraryName) -> Any:
+    return imported("httpx2" if library == "httpx" else "httpx")
 
 
-def _converted(thing: Any, library: Library) -> Any:
+def _converted(thing: Any, library: LibraryName) -> Any:
     if isinstance(thing, Exception):
         return _exception(thing, library)
     source = library_of(thing)
@@ -106,7 +104,7 @@ def _converted(thing: Any, library: Library) -> Any:
     raise TypeError(f"to_{library} takes a request, a response or an exception (got {thing!r})")
 
 
-def _exception(error: Exception, library: Library) -> Exception:
+def _exception(error: Exception, library: LibraryName) -> Exception:
     homes = _HOMES[library]
     kinds = [(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__]
     if any(root in homes.values() for root, _ in kinds):
@@ -124,7 +122,7 @@ def _exception(error: Exception, library: Library) -> Exception:
     return converted.with_traceback(error.__traceback__)
 
 
-def _part(value: Any, library: Library) -> Any:
+def _part(value: Any, library: LibraryName) -> Any:
     """Convert what an exception holds: its request, its response; its notes are a list of its own."""
     source = _other(library)
     if isinstance(value, source.Request | source.Response):
@@ -132,8 +130,8 @@ def _part(value: Any, library: Library) -> Any:
     return copy.copy(value) if isinstance(value, list) else value
 
 
-def _request(request: Any, library: Library) -> Any:
-    home = import_module(library)
+def _request(request: Any, library: LibraryName) -> Any:
+    home = imported(library)
     converted = home.Request(
         request.method,
         str(request.url),
@@ -146,8 +144,8 @@ def _request(request: Any, library: Library) -> Any:
     return converted
 
 
-def _response(response: Any, library: Library) -> Any:
-    home = import_module(library)
+def _response(response: Any, library: LibraryName) -> Any:
+    home = imported(library)
     content, stream = _content(response), stream_as(library, response.stream)
     converted = home.Response(
         response.status_code,
@@ -181,7 +179,7 @@ def _content(response: Any) -> bytes | None:
 class _Stream:
     """A stream of the other library's."""
 
-    def __init__(self, library: Library, stream: Any) -> None:
+    def __init__(self, library: LibraryName, stream: Any) -> None:
         self._library = library
         self._stream = stream
 

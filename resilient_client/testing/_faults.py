@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
-from resilient_client._http import library_of
+from resilient_client._http import LibraryName, imported, library_of
 from resilient_client.loading import resolved
 
 from ._convert import to_httpx, to_httpx2
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from resilient_client.policy import Policy
 
-    from ._convert import Library
 
 __all__ = ["Fault", "FaultSequence", "fault_sequences"]
 
@@ -42,7 +40,7 @@ class Fault:
     def answer(self, policy: Policy, library: Literal["httpx"] = ...) -> httpx.Response: ...
     @overload
     def answer(self, policy: Policy, library: Literal["httpx2"]) -> httpx2.Response: ...
-    def answer(self, policy: Policy, library: Library = "httpx") -> httpx.Response | httpx2.Response:
+    def answer(self, policy: Policy, library: LibraryName = "httpx") -> httpx.Response | httpx2.Response:
         """Make the answer that this API would give, in the classes of one library.
 
         Raises:
@@ -54,7 +52,7 @@ class Fault:
             raise to_httpx(failure) if library == "httpx" else to_httpx2(failure)
         if isinstance(self.what, str):
             return error_response(policy, self.what, retry_after=self.retry_after, library=library)
-        kind: type[httpx.Response | httpx2.Response] = import_module(library).Response
+        kind: type[httpx.Response | httpx2.Response] = imported(library).Response
         if self.what < 400:
             return kind(self.what, json={})
         return kind(self.what, html=f"<html><h1>{self.what}</h1></html>")
@@ -102,7 +100,7 @@ class FaultSequence:
 
 
 def fault_sequences(
-    policy: str | Path | Policy, *, max_size: int = 6, library: Library = "httpx"
+    policy: str | Path | Policy, *, max_size: int = 6, library: LibraryName = "httpx"
 ) -> SearchStrategy[FaultSequence]:
     """Give a hypothesis strategy: up to `max_size` answers in a row that this API may well give.
 
@@ -131,7 +129,7 @@ def fault_sequences(
             for name, status in documented.items()
         ),
         st.sampled_from([Fault(status) for status in _PAGES]),
-        st.sampled_from([Fault(getattr(import_module(library), name)) for name in _NETWORK]),
+        st.sampled_from([Fault(getattr(imported(library), name)) for name in _NETWORK]),
     ]
     return st.lists(st.one_of(answers), max_size=max_size).map(
         lambda faults: FaultSequence(loaded, tuple(faults))

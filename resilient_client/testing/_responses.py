@@ -7,12 +7,12 @@ import json
 import math
 import re
 from http import HTTPStatus
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 from resilient_client._compile import statuses
 from resilient_client._flow.rulebook import Pointer, as_code
+from resilient_client._http import LibraryName, imported
 from resilient_client._slips import near
 from resilient_client.loading import PolicyError, load_policy
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from resilient_client._words import Example, Rule
     from resilient_client.policy import Policy
 
-    from ._convert import Library
 
 __all__ = ["Words", "error_response", "place"]
 
@@ -60,7 +59,7 @@ def error_response(  # noqa: PLR0913 - what a test wants to be different
     field: str | None = None,
     request_id: str | None = None,
     headers: Mapping[str, str] | None = None,
-    library: Library = "httpx",
+    library: LibraryName = "httpx",
 ) -> httpx.Response | httpx2.Response:
     """Build the response that the real API would send for one of its errors.
 
@@ -104,7 +103,7 @@ def error_response(  # noqa: PLR0913 - what a test wants to be different
         names = loaded.envelope.request_id_header
         lines[names if isinstance(names, str) else names[0]] = request_id
     lines.update(headers or {})
-    kind: type[httpx.Response | httpx2.Response] = import_module(library).Response
+    kind: type[httpx.Response | httpx2.Response] = imported(library).Response
     if body is not None:
         lines.setdefault("Content-Type", "application/json")
         return kind(answered, headers=lines, content=json.dumps(body).encode())

@@ -24,8 +24,8 @@ from resilient_client.sandbox._server import Server
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from resilient_client._http import LibraryName
     from resilient_client.sandbox import Clock, Faults, Zerotrace
-    from resilient_client.sandbox._host import Library
 
 PLACES = ("socket", "memory")
 WAYS = ("sync", "asyncio", "trio")
@@ -98,7 +98,7 @@ class Met:
 
 
 def ask(
-    api: Any, way: str, *requests: Mapping[str, Any], library: Library = "httpx", **options: Any
+    api: Any, way: str, *requests: Mapping[str, Any], library: LibraryName = "httpx", **options: Any
 ) -> list[Met]:
     """Send requests one after the other with one client; `api` is a sandbox or a `Stand`, started or not."""
     http = import_module(library)
@@ -158,7 +158,7 @@ class Tiny(Api):
     def credentials(self) -> Mapping[str, str]:
         return {}
 
-    def sign_in(self, base_url: str, library: Library = "httpx") -> Mapping[str, Any]:
+    def sign_in(self, base_url: str, library: LibraryName = "httpx") -> Mapping[str, Any]:
         return {}
 
     def admit(self, route: str, request: Request, now: float) -> None:

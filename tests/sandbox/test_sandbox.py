@@ -17,7 +17,7 @@ from resilient_client.testing import VirtualClock
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from resilient_client.sandbox._host import Library
+    from resilient_client._http import LibraryName
 
 BODY = {
     "fromCcy": "BTC",
@@ -184,7 +184,7 @@ def test_headers_of_a_client_are_added_to_the_credentials() -> None:
     """Where an API's key is a header, one more header does not lock the client out; one of the same name replaces it."""
 
     class Headed(Zerotrace):
-        def sign_in(self, base_url: str, library: Library = "httpx") -> Mapping[str, Any]:
+        def sign_in(self, base_url: str, library: LibraryName = "httpx") -> Mapping[str, Any]:
             return {"headers": {"X-API-KEY": self.key, "X-API-SIGN": "none"}}
 
     api = Sandbox("zerotrace")

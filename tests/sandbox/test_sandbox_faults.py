@@ -17,7 +17,7 @@ import httpx
 import pytest
 from plain import BODY, CREATE, PLACES, WAYS, Met, Stand, Stopped, Tiny, ask, order
 
-from resilient_client._http import LIBRARIES
+from resilient_client._http import HOMES
 from resilient_client.sandbox import RandomFaults, Reply, Request, Sandbox, Schedule, every_fault
 from resilient_client.sandbox.faults import WIRE
 from resilient_client.testing import VirtualClock
@@ -25,8 +25,8 @@ from resilient_client.testing import VirtualClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from resilient_client._http import LibraryName
     from resilient_client.sandbox import Clock, Faults, Zerotrace
-    from resilient_client.sandbox._host import Library
 
 MEBIBYTE = 1024 * 1024
 EVERY_WAY = [(place, way) for place in PLACES for way in WAYS]
@@ -102,7 +102,7 @@ KINDS = {
 }
 
 
-def met_by(place: str, way: str, kind: str, library: Library = "httpx") -> tuple[Met, Zerotrace]:
+def met_by(place: str, way: str, kind: str, library: LibraryName = "httpx") -> tuple[Met, Zerotrace]:
     """Let one create meet a kind."""
     fault, read = KINDS[kind].fault or kind, KINDS[kind].read
     # In memory time is to pass, not to be slept; over a socket it must be, for the client's timeout is real.
@@ -119,7 +119,7 @@ def test_every_kind_is_in_the_table() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("place", "way", "library"), EVERY_WAY_OF_BOTH)
 def test_kind_does_the_same_over_a_socket_and_in_memory(
-    place: str, way: str, library: Library, kind: str
+    place: str, way: str, library: LibraryName, kind: str
 ) -> None:
     """A kind raises what it says, or nothing; the work is done or not; and the sandbox keeps what happened."""
     effect = KINDS[kind]
@@ -136,14 +136,14 @@ def test_kind_does_the_same_over_a_socket_and_in_memory(
     assert effect.worked == WIRE[kind].works == bool(state.orders)
 
 
-def of(library: Library, raised: type[Exception] | None) -> Any:
+def of(library: LibraryName, raised: type[Exception] | None) -> Any:
     """Give the library's own exception for one of httpx's."""
     return raised and getattr(import_module(library), raised.__name__)
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", HOMES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_kind_reads_the_same_over_a_socket_and_in_memory(kind: str, library: Library) -> None:
+def test_kind_reads_the_same_over_a_socket_and_in_memory(kind: str, library: LibraryName) -> None:
     """Not only the exception's type: also its words, the status line, the headers and the bytes are those of the wire."""
     over_socket, in_memory = (met_by(place, "sync", kind, library)[0] for place in PLACES)
 
@@ -424,9 +424,9 @@ def test_latency_below_the_read_timeout_is_only_late(wire_of: Callable[[Faults],
     assert (met.status, met.raised) == (200, None)
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", HOMES)
 @pytest.mark.parametrize("way", WAYS)
-def test_latency_and_drip_pass_on_a_virtual_clock(way: str, library: Library) -> None:
+def test_latency_and_drip_pass_on_a_virtual_clock(way: str, library: LibraryName) -> None:
     """In memory, on a clock that can be moved, being late takes no time; the timeout is met after as long as it says."""
     clock = VirtualClock()
     with opened("memory", planned("latency:4", "drip:60", "latency:30"), clock) as api:
@@ -450,9 +450,9 @@ def test_drip_meets_no_read_timeout_that_a_drop_keeps() -> None:
     assert time.monotonic() - began >= 0.5
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", HOMES)
 @pytest.mark.parametrize("way", WAYS)
-def test_drop_that_is_later_than_the_read_timeout_is_a_timeout(way: str, library: Library) -> None:
+def test_drop_that_is_later_than_the_read_timeout_is_a_timeout(way: str, library: LibraryName) -> None:
     """In memory as on the wire, the body raises where a drop is too late, after those that were in time."""
     clock = VirtualClock()
     with opened("memory", planned("drip:640"), clock) as api:

@@ -12,14 +12,14 @@ import pytest
 from plain import CREATE, PLACES, WAYS
 
 from resilient_client import outcome_of
-from resilient_client._http import LIBRARIES
+from resilient_client._http import HOMES
 from resilient_client.sandbox import Sandbox, sandbox_names
 from resilient_client.testing import VirtualClock
 
 if TYPE_CHECKING:
-    from resilient_client.sandbox._host import Library
+    from resilient_client._http import LibraryName
 
-OTHER: dict[str, Library] = {"httpx": "httpx2", "httpx2": "httpx"}
+OTHER: dict[str, LibraryName] = {"httpx": "httpx2", "httpx2": "httpx"}
 CLIENTS = {"httpx": "resilient_client", "httpx2": "resilient_client.httpx2"}
 ORDER = {
     "fromCcy": "BTC",
@@ -39,7 +39,7 @@ PRIVATE = {
 }
 
 
-def asked(api: Sandbox[Any], way: str, library: Library, *request: str, **how: Any) -> Any:
+def asked(api: Sandbox[Any], way: str, library: LibraryName, *request: str, **how: Any) -> Any:
     """Send a request with a client that the sandbox gives."""
     if way == "sync":
         with api.client(library=library) as client:
@@ -73,7 +73,7 @@ print(*sorted({"httpx", "httpx2"} & set(sys.modules)))
 """
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", HOMES)
 def test_sandbox_imports_no_library(library: str) -> None:
     """Made, started or asked in memory, it brings in neither; who asks with one of the two has that one alone."""
     program = SERVED.replace("LIBRARY", library)
@@ -86,7 +86,7 @@ def test_sandbox_imports_no_library(library: str) -> None:
 # --- requests of either
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", HOMES)
 def test_answer_in_memory_is_of_the_library_that_asks(library: str) -> None:
     """One sandbox answers both; each gets a response that its own clients take."""
     api = Sandbox("zerotrace")
@@ -103,8 +103,8 @@ def test_answer_in_memory_is_of_the_library_that_asks(library: str) -> None:
 # --- clients of either
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_clients_are_those_of_the_library(library: Library) -> None:
+@pytest.mark.parametrize("library", HOMES)
+def test_clients_are_those_of_the_library(library: LibraryName) -> None:
     """`library=` chooses; httpx's come unless it is given."""
     package = import_module(CLIENTS[library])
     api = Sandbox("zerotrace")
@@ -115,11 +115,11 @@ def test_clients_are_those_of_the_library(library: Library) -> None:
     assert isinstance(client, import_module(library).Client)
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", HOMES)
 @pytest.mark.parametrize("way", ["sync", "asyncio"])
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", PRIVATE)
-def test_client_of_either_library_is_signed_in(name: str, place: str, way: str, library: Library) -> None:
+def test_client_of_either_library_is_signed_in(name: str, place: str, way: str, library: LibraryName) -> None:
     """A key in a header, a signature, a token that is fetched first: each API lets in the clients of both."""
     api: Sandbox[Any] = Sandbox(name)
     if place == "socket":
@@ -138,9 +138,9 @@ def test_every_api_is_tried() -> None:
     assert tuple(PRIVATE) == sandbox_names()
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", HOMES)
 @pytest.mark.parametrize("way", WAYS)
-def test_client_of_either_library_comes_through_faults(way: str, library: Library) -> None:
+def test_client_of_either_library_comes_through_faults(way: str, library: LibraryName) -> None:
     """What breaks in memory breaks with the library's own exceptions, which its resilient client knows."""
     api = Sandbox("zerotrace", clock=VirtualClock(), faults=f"{CREATE} = lose, reset, latency:100, -")
 
@@ -153,8 +153,8 @@ def test_client_of_either_library_comes_through_faults(way: str, library: Librar
     assert len(api.state.orders) == 1
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_headers_are_added_whosever_they_are(library: Library) -> None:
+@pytest.mark.parametrize("library", HOMES)
+def test_headers_are_added_whosever_they_are(library: LibraryName) -> None:
     """A key that is a header stays beside the headers that are given, as a mapping or as the library's own."""
     http = import_module(library)
     api = Sandbox("openpoly")
@@ -166,9 +166,9 @@ def test_headers_are_added_whosever_they_are(library: Library) -> None:
     assert (sent["authorization"], sent["x-sandbox-call"]) == (f"Bearer {api.key}", "mine")
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", HOMES)
 @pytest.mark.parametrize("name", PRIVATE)
-def test_plain_client_of_either_library_signs_in(name: str, library: Library) -> None:
+def test_plain_client_of_either_library_signs_in(name: str, library: LibraryName) -> None:
     """`state.sign_in` gives what a client of one's own needs, made of its library."""
     http = import_module(library)
     api: Sandbox[Any] = Sandbox(name)
