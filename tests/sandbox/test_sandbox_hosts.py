@@ -183,5 +183,5 @@ def test_other_library_is_refused() -> None:
     """There are two, and the error says which."""
     api = Sandbox("zerotrace")
 
-    with pytest.raises(ValueError, match=r"a client is of httpx or httpx2 \(got 'requests'\)"):
+    with pytest.raises(ValueError, match=r"the libraries are httpx and httpx2 \(got 'requests'\)"):
         api.client(library=cast("Any", "requests"))
