@@ -100,7 +100,8 @@ class Core:
             and "timeout" in extensions
             and not logger.isEnabledFor(DEBUG)
         ):
-            parts = self._parts_of(request.url)
+            parts_of = self._parts_of
+            parts = parts_of(request.url)
             key = self.rules, parts[0], parts[2], parts[3]
             guard = self.guards.known.get(key) or self.guards.of(*key)
             if not guard.gated:

@@ -86,7 +86,8 @@ class ResilientTransport(httpx.BaseTransport):
             ApiError: a sign-in that the call needed was refused.
         """
         core = self.core
-        started = core.now()
+        now = core.now
+        started = now()
         guard, call = core.lane(request), None
         if guard is None:
             call = core.call(request, started)
@@ -104,7 +105,7 @@ class ResilientTransport(httpx.BaseTransport):
                     status, rules = response.status_code, core.rules if call is None else call.rules
                     if status in rules.at_once:
                         if call is None:
-                            ended = core.now()
+                            ended = now()
                             response.extensions[RECORD] = request, rules, started, ended, status
                             if guard.budget is not None:
                                 guard.budget.first_try_succeeded(ended)
@@ -204,7 +205,8 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
     ) -> httpx.Response:
         """Send one request, as often as its policy asks. See `ResilientTransport.handle_request`."""
         core = self.core
-        started = core.now()
+        now = core.now
+        started = now()
         guard, call = core.lane(request), None
         if guard is None:
             call = core.call(request, started)
@@ -222,7 +224,7 @@ class AsyncResilientTransport(httpx.AsyncBaseTransport):
                     status, rules = response.status_code, core.rules if call is None else call.rules
                     if status in rules.at_once:
                         if call is None:
-                            ended = core.now()
+                            ended = now()
                             response.extensions[RECORD] = request, rules, started, ended, status
                             if guard.budget is not None:
                                 guard.budget.first_try_succeeded(ended)

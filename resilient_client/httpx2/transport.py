@@ -87,7 +87,8 @@ class ResilientTransport(httpx2.BaseTransport):
             ApiError: a sign-in that the call needed was refused.
         """
         core = self.core
-        started = core.now()
+        now = core.now
+        started = now()
         guard, call = core.lane(request), None
         if guard is None:
             call = core.call(request, started)
@@ -105,7 +106,7 @@ class ResilientTransport(httpx2.BaseTransport):
                     status, rules = response.status_code, core.rules if call is None else call.rules
                     if status in rules.at_once:
                         if call is None:
-                            ended = core.now()
+                            ended = now()
                             response.extensions[RECORD] = request, rules, started, ended, status
                             if guard.budget is not None:
                                 guard.budget.first_try_succeeded(ended)
@@ -205,7 +206,8 @@ class AsyncResilientTransport(httpx2.AsyncBaseTransport):
     ) -> httpx2.Response:
         """Send one request, as often as its policy asks. See `ResilientTransport.handle_request`."""
         core = self.core
-        started = core.now()
+        now = core.now
+        started = now()
         guard, call = core.lane(request), None
         if guard is None:
             call = core.call(request, started)
@@ -223,7 +225,7 @@ class AsyncResilientTransport(httpx2.AsyncBaseTransport):
                     status, rules = response.status_code, core.rules if call is None else call.rules
                     if status in rules.at_once:
                         if call is None:
-                            ended = core.now()
+                            ended = now()
                             response.extensions[RECORD] = request, rules, started, ended, status
                             if guard.budget is not None:
                                 guard.budget.first_try_succeeded(ended)
