@@ -221,11 +221,19 @@ def library_of(thing: object) -> Any:
     Raises:
         TypeError: it is of neither.
     """
-    for kind in type(thing).__mro__:
-        name = kind.__module__.partition(".")[0]
-        if name in HOMES:
-            return sys.modules[name]
+    for library in _libraries_of(thing):
+        return sys.modules[library]
     raise TypeError(f"{type(thing).__name__} is neither httpx's nor httpx2's")
+
+
+def _libraries_of(thing: object) -> list[str]:
+    """Name the libraries that have a class of a thing's. What a class says of its module others may have changed: openai does."""
+    loaded = [(name, sys.modules[name]) for name in HOMES if name in sys.modules]
+    return [
+        name
+        for name, module in loaded
+        if any(getattr(module, kind.__name__, None) is kind for kind in type(thing).__mro__)
+    ]
 
 
 def imported(library: LibraryName) -> Any:
@@ -253,9 +261,9 @@ def refuse_other(thing: object, library: str, what: str) -> None:
     Raises:
         TypeError: it is of the other library alone; the message says what to do.
     """
-    of = {kind.__module__.partition(".")[0] for kind in type(thing).__mro__} & HOMES.keys()
+    of = _libraries_of(thing)
     if of and library not in of:
-        (other,) = of
+        other = of[0]
         raise TypeError(
             f"{type(thing).__name__} is {what} of {other}, and this client or transport is one of {library}: their classes are not the "
             f"same. What goes with {other} is in {HOMES[other]}, what goes with {library} in {HOMES[library]}"

@@ -114,6 +114,19 @@ def test_a_ratio_is_one_of_the_same_round(speed: Any) -> None:
     assert speed.figures(took, throughput=True)["other"]["ratio"] == 2.0
 
 
+def test_what_stands_over_httpx2_is_compared_with_it_too(speed: Any) -> None:
+    """That ratio is one of times, whatever the row shows, and of the same round with sniffio or without."""
+    ours, sniffing = "resilient-client over httpx2", ", with sniffio"
+    took = {"httpx": [1.0, 10.0], "httpx2": [0.8, 8.0], ours: [0.4, 4.0]}
+    took |= {f"httpx2{sniffing}": [0.6, 6.0], f"{ours}{sniffing}": [0.15, 1.5]}
+
+    found = speed.figures(took, throughput=True)
+
+    assert found[ours]["over"]["ratio"] == 0.5
+    assert found[ours + sniffing]["over"]["ratio"] == 0.25
+    assert "over" not in found["httpx2"]
+
+
 def test_a_package_that_is_hidden_is_as_one_that_is_absent() -> None:
     """Importing sniffio fails as it would where it is not installed, each time anew, and all else is found as before."""
     code = (

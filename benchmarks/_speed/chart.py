@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from .bars import ALONE, OURS
+from .bars import ALONE, OURS, OVER
 from .rows import BASE
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["svg"]
 
-WIDTH, PAD = 960.0, 24.0
+WIDTH, PAD = 1030.0, 24.0
 COLUMN = (WIDTH - 3 * PAD) / 2
-NAMES = 222.0  # the width of the names at the left of a panel
+NAMES = 276.0  # the width of the names at the left of a panel
 VALUES = 46.0  # of the figures at its right
 TOP = 92.0  # of the first panels
 HEAD, BAR, GAP, FOOT = 30.0, 20.0, 3.0, 70.0  # above the bars, each bar, between two, below them
@@ -178,7 +178,7 @@ def _panel(panel: Panel, left: float, top: float) -> Iterator[str]:
     values = []
     for number, (label, (ratio, low, high)) in enumerate(panel.bars.items()):
         y = top + HEAD + number * (BAR + GAP)
-        own = label.partition(",")[0] in {OURS, ALONE}
+        own = label.partition(",")[0] in {OURS, ALONE, OVER}
         kind, weight = ("ours", " own") if own else ("other", "")
         yield f'<text class="r{weight}" x="{begin - 8:g}" y="{y + 14:g}">{escape(label)}</text>'
         yield f'<rect class="{kind}" x="{begin:g}" y="{y + 2:g}" width="{x(ratio) - begin:.1f}" height="{BAR - 4:g}" rx="2"/>'

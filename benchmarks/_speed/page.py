@@ -14,7 +14,7 @@ from .libraries import LIBRARIES
 from .rows import BASE, HOSTS, TIMED, WITH_SNIFFIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .rows import Timed
 
@@ -55,7 +55,7 @@ def written(facts: dict[str, Any]) -> Iterator[tuple[Path, tuple[str, str], str]
     """Give each page, the marks between which it is written, and the text that belongs there."""
     yield PAGE, MEASURED, tables(facts)
     yield ENGINES, ON_AIOHTTP, _engines(facts)
-    yield ENGINES, ON_HTTPX2, "\n".join([*_over(facts), ""])
+    yield ENGINES, ON_HTTPX2, "\n".join([*_over(facts, ON_ENGINES), ""])
 
 
 def tables(facts: dict[str, Any]) -> str:
@@ -66,7 +66,7 @@ def tables(facts: dict[str, Any]) -> str:
         for row in TIMED.values()
         if row.key in facts["timed"]
     ]
-    parts += [_section("over httpx2", OVER_TOLD, "", *_over(facts))]
+    parts += [_section("over httpx2", OVER_TOLD, "", *_over(facts, TIMED))]
     parts += [_section(title, *write(facts)) for key, (title, write) in _OTHER.items() if key in facts]
     return "\n".join(line for part in parts for line in part)
 
@@ -147,17 +147,17 @@ def _timed(row: Timed, facts: dict[str, Any]) -> list[str]:
     return _drawn(rows)
 
 
-def _over(facts: dict[str, Any]) -> list[str]:
-    """Put the library over httpx2 beside httpx2 alone, in each row that has both."""
+def _over(facts: dict[str, Any], keys: Iterable[str]) -> list[str]:
+    """Put the library over httpx2 beside httpx2 alone, in each of these rows that has both."""
     rows = [["", "µs a call", f"{HOSTS[OVER]} alone", f"ratio to {HOSTS[OVER]}", "its quartiles"]]
     rows += [["---", *["---:"] * 4]]
-    for row in TIMED.values():
-        found = facts["timed"].get(row.key, {})
+    for key in keys:
+        found = facts["timed"].get(key, {})
         for suffix in ("", WITH_SNIFFIO):
             if OVER + suffix in found:
                 ours, alone = (found[name + suffix] for name in (OVER, HOSTS[OVER]))
                 took = [f"{one['seconds'] * 1e6:,.1f}" for one in (ours, alone)]
-                rows.append([_sentence(row.title) + suffix, *took, *_ratio(ours["over"])])
+                rows.append([_sentence(TIMED[key].title) + suffix, *took, *_ratio(ours["over"])])
     return _drawn(rows)
 
 

@@ -129,3 +129,20 @@ def test_a_transport_that_is_of_both_libraries_is_taken(library: Any, resilient:
     """Only what is of the other one alone is refused."""
     with resilient.ResilientClient(transport=OfBoth()) as client:
         assert isinstance(client.get("https://api.test/"), library.Response)
+
+
+@pytest.mark.parametrize("named", ["openai", "httpx"])
+def test_a_class_whose_module_somebody_has_renamed_is_still_the_librarys(
+    monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """The openai package says of httpx2's BaseTransport, which it hands on, that it is its own."""
+    monkeypatch.setattr(httpx2.BaseTransport, "__module__", named)
+
+    class Own(httpx2.BaseTransport):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            return httpx2.Response(200)
+
+    with other.ResilientClient(transport=Own()) as client:
+        assert client.get("https://api.test/").is_success
+    with pytest.raises(TypeError, match=r"Own is a transport of httpx2, .* one of httpx:"):
+        resilient_client.ResilientClient(transport=Own())  # type: ignore[arg-type]
