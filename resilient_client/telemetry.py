@@ -37,9 +37,7 @@ __all__ = ["OpenTelemetryObserver", "async_resend_count_hook", "instrument_clien
 
 _NAME = "resilient_client"
 _SCHEMA = "https://opentelemetry.io/schemas/1.23.1"  # the first in which those of HTTP are stable
-_KNOWN_METHODS = frozenset(
-    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
-)
+_KNOWN_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 _WAITS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)  # seconds: bounds of the histogram's buckets
 _SENT = "resilience.sent"  # the request extension in which the hook counts
 
