@@ -66,8 +66,9 @@ def stream(*, whole: bool) -> httpx2.Response:
 
 
 async def may_be_repeated(request: httpx2.Request) -> None:
-    """Say that any request may be sent twice: rather pay for two answers than have none."""
-    request.extensions["resilience"] = {"idempotent": True}
+    """Say that a question may be sent twice: rather pay for two answers than have none. Not where it has tools that act."""
+    if request.url.path.endswith("/v1/messages"):
+        request.extensions["resilience"] = {"idempotent": True}
 
 
 def sdk(api: Api, **options: Any) -> AsyncAnthropic:
