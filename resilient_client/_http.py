@@ -22,6 +22,7 @@ __all__ = [
     "Request",
     "Response",
     "imported",
+    "is_librarys",
     "leave",
     "library_of",
     "refuse_other",
@@ -224,6 +225,11 @@ def library_of(thing: object) -> Any:
     for library in _libraries_of(thing):
         return sys.modules[library]
     raise TypeError(f"{type(thing).__name__} is neither httpx's nor httpx2's")
+
+
+def is_librarys(thing: object) -> bool:
+    """Tell whether a thing is httpx's or httpx2's, by its class or one below it."""
+    return bool(_libraries_of(thing))
 
 
 def _libraries_of(thing: object) -> list[str]:

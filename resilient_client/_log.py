@@ -135,10 +135,10 @@ def gave_up(record: Record) -> None:
 def _twice(record: Record) -> str:
     """Tell of another layer of retries above this one: the SDKs that Stainless makes, openai's and anthropic's too, count theirs."""
     count = str(record.request.headers.get("x-stainless-retry-count", ""))
-    if not count.strip("0"):
+    if len(count) > 3 or not (count.isascii() and count.isdecimal() and int(count)):
         return ""
     return (
-        f"; the SDK above has retried it, too (x-stainless-retry-count {one_line(count, 8)}): two layers of retries multiply, "
+        f"; the SDK above has retried it, too (x-stainless-retry-count {count}): two layers of retries multiply, "
         "max_retries=0 switches off the SDK's"
     )
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ._http import is_librarys
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -237,7 +239,7 @@ def outcome_of(source: object) -> Outcome:
     """Tell what a response, or an exception that was raised, went through.
 
     Takes the response or any exception that a resilient client or transport gave you, `ApiError` included, and an exception
-    that was raised from one of these (`raise … from error`), as SDKs do.
+    that was raised from one of these (`raise … from error`), as SDKs do; not an error of another call, whatever it was raised from.
 
     Raises:
         LookupError: it did not come through a resilient transport, so there is nothing to tell.
@@ -249,9 +251,14 @@ def outcome_of(source: object) -> Outcome:
             if isinstance(ready, Outcome):
                 return ready
         # httpx's own HTTPStatusError knows the response that it is about, and so do the SDKs' own.
-        record = record_of(told) or record_of(getattr(told, "response", None))
+        response = getattr(told, "response", None)
+        record = record_of(told) or record_of(response)
         if record is not None:
             return record.outcome()
+        if response is not None or is_librarys(
+            told
+        ):  # the error of another call, which had nothing to do with this library
+            break
         told = getattr(told, "__cause__", None)
     raise LookupError(
         f"this {type(source).__name__} did not come through a resilient transport; "

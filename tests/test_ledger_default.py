@@ -902,6 +902,23 @@ def test_what_was_raised_beside_an_error_has_no_outcome() -> None:
         outcome_of(unrelated)
 
 
+def test_an_error_of_another_call_has_no_outcome_of_the_first() -> None:
+    """A plain client that was asked instead, and failed as well, has nothing to tell, whatever its error was raised from."""
+    transport = httpx.MockTransport(answer(404))
+    with (
+        ResilientClient(transport=transport, raise_for_status=True) as client,
+        pytest.raises(ApiError) as first,
+    ):
+        client.get("https://api.example/")
+    for second in (
+        httpx.HTTPStatusError("500", request=first.value.request, response=httpx.Response(500)),
+        httpx.ReadTimeout("late"),
+    ):
+        second.__cause__ = first.value
+        with pytest.raises(LookupError):
+            outcome_of(second)
+
+
 def test_classify_does_not_read_what_is_not_read() -> None:
     """An unread body is judged by its status, and can be read afterwards."""
     response = httpx.Response(429, stream=Chunks(b'{"error": {"code": "x"}}'), headers={"Retry-After": "5"})

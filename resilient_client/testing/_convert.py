@@ -110,6 +110,7 @@ def _exception(error: Exception, library: LibraryName) -> Exception:
     if any(root in homes.values() for root, _ in kinds):
         return error
     names = ((homes[root], name) for root, name in kinds if root in homes)
+    imported(library)
     found = (getattr(import_module(home), name, None) for home, name in names)
     kind = next((kind for kind in found if kind is not None), None)
     if kind is None:

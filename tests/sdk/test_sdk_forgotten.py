@@ -12,7 +12,7 @@ from loopback import run
 from model_apis import ModelApis, drop, refuse, serving
 from sdks import ANTHROPIC, OPENAI, STORY, Sdk, Talker, with_sdks
 
-from resilient_client import outcome_of
+from resilient_client.httpx2 import ResilientClient, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,6 +84,15 @@ def test_the_log_says_so(sdk: Sdk, way: str, apis: ModelApis, caplog: pytest.Log
     assert ["the SDK above has retried it" in line for line in gave_up] == [False, True, True]
     assert "(x-stainless-retry-count 2)" in gave_up[-1]
     assert "max_retries=0" in gave_up[-1]
+
+
+@pytest.mark.parametrize("count", ["0", "0, 0", "a-secret", "1" * 400, ""])
+def test_the_log_repeats_nothing_that_is_no_count(count: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A header is the caller's, and may hold anything."""
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(404))
+    with ResilientClient(transport=transport) as client:
+        client.get("https://api.test/", headers={"x-stainless-retry-count": count})
+    assert caplog.messages == ["default: GET / failed with 404 NOT_FOUND after 1 attempt(s): not_retryable"]
 
 
 @pytest.mark.parametrize("way", WAYS)
