@@ -364,7 +364,7 @@ def quicken(transport: httpx.AsyncHTTPTransport) -> httpx.AsyncHTTPTransport:
     if type(pool) is httpcore.AsyncConnectionPool and not pool._http2:  # noqa: SLF001
         pool._network_backend = LoopNetwork(pool._network_backend)  # noqa: SLF001
         most, most_idle = pool._max_connections, pool._max_keepalive_connections  # noqa: SLF001
-        transport._pool = TaskPool(pool, most, most_idle)  # type: ignore[assignment]  # noqa: SLF001 - it stands in for it
+        transport._pool = TaskPool(pool, most, most_idle, httpcore.PoolTimeout)  # type: ignore[assignment]  # noqa: SLF001 - it stands in for it
     return transport
 
 

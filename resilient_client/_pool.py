@@ -1,8 +1,8 @@
-"""A pool of connections for tasks: httpcore's own connections, each found and given back in one step.
+"""A pool of connections for tasks, of httpcore or httpcore2: their own connections, each found and given back in one step.
 
-httpcore's pool looks at its connections and its requests whenever one of them changes, and asks several times a request which library
+Their own pool looks at its connections and its requests whenever one of them changes, and asks several times a request which library
 runs. Here an origin's idle connections lie on a pile, who finds none waits in line, and what a connection is, does and raises is still
-httpcore's.
+theirs.
 
 Law of this file: a connection in `_connections` takes up one of `max_connections` places, and is idle, held by one task, or being closed
 by one. Who holds it gives it back on every way out. A place is free when its connection is closed; only the task that closes it may
@@ -16,29 +16,29 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
-import httpcore
 
 from ._http import leave
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from types import TracebackType
 
     Origin = tuple[bytes, bytes, int | None]  # scheme, host, port
-    Connection = httpcore.AsyncConnectionInterface
+    Connection = Any  # httpcore's AsyncConnectionInterface
 
 __all__ = ["TaskPool"]
 
-_SCHEMES = frozenset({b"http", b"https", b"ws", b"wss"})  # what httpcore opens connections for
+_SCHEMES = frozenset({b"http", b"https", b"ws", b"wss"})  # what they open connections for
 
 
 class TaskPool:
-    """Stands before httpcore's pool for asyncio and trio, and takes its requests.
+    """Stands before a pool of httpcore's for asyncio and trio, and takes its requests.
 
     Args:
         beneath: the pool that makes the connections; what is not found here is read from it, and set there.
         max_connections: how many may be open at a time, for all origins together.
         max_idle: how many of them may be idle.
+        late: makes the exception of a request that has waited too long: httpcore's own `PoolTimeout`.
 
     Keeps what httpcore promises: `max_connections`, the line in order of arrival, `PoolTimeout`, `keepalive_expiry`, and no use of a
     connection that the server has closed. Of an origin's idle connections it takes the one used last, and it closes idle ones
@@ -50,6 +50,7 @@ class TaskPool:
         "_beneath",
         "_connections",
         "_idle",
+        "_late",
         "_line",
         "_max_connections",
         "_max_idle",
@@ -57,8 +58,9 @@ class TaskPool:
         "_way",
     )
 
-    _beneath: httpcore.AsyncConnectionPool
+    _beneath: Any
     _connections: dict[Connection, None]
+    _late: Callable[[], Exception]
     _idle: OrderedDict[Connection, Origin]  # the one used last at the end
     _line: OrderedDict[_Turn, None]
     _max_connections: int
@@ -66,7 +68,9 @@ class TaskPool:
     _piles: dict[Origin, dict[Connection, None]]  # the one used last on top
     _way: Any
 
-    def __init__(self, beneath: httpcore.AsyncConnectionPool, max_connections: int, max_idle: int) -> None:
+    def __init__(
+        self, beneath: Any, max_connections: int, max_idle: int, late: Callable[[], Exception]
+    ) -> None:
         self._beneath = beneath
         self._connections = {}
         self._idle = OrderedDict()
@@ -76,13 +80,14 @@ class TaskPool:
         self._piles = {}
         way = type(beneath).handle_async_request
         module = getattr(way, "__globals__", {}).get("__name__", "")
-        self._way = way if module.startswith("httpcore.") else None
+        self._way = way if module.startswith(("httpcore.", "httpcore2.")) else None
+        self._late = late
 
-    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+    async def handle_async_request(self, request: Any) -> Any:
         """Send a request on a connection that nobody else uses; it is given back when the response is closed.
 
         Raises:
-            httpcore.PoolTimeout: no connection within the seconds of `extensions["timeout"]["pool"]`; the place in line is given up.
+            PoolTimeout: no connection within the seconds of `extensions["timeout"]["pool"]`; the place in line is given up.
             Exception: what httpcore's connection raises.
         """
         url = request.url
@@ -106,7 +111,7 @@ class TaskPool:
         response.stream = _Body(response.stream, self, connection, origin)
         return response
 
-    def _take(self, origin: Origin, url: httpcore.URL) -> tuple[Connection | None, list[Connection]]:
+    def _take(self, origin: Origin, url: Any) -> tuple[Connection | None, list[Connection]]:
         """Find or make a connection, without waiting. Beside it stand those that are to be closed before it is used."""
         taken: Connection | None = None
         spent: list[Connection] = []
@@ -125,13 +130,13 @@ class TaskPool:
                 taken = self._open(url)  # in the place of one that is spent, where there is one
         return taken, spent
 
-    def _open(self, url: httpcore.URL) -> Connection:
+    def _open(self, url: Any) -> Connection:
         """Make a connection; it connects when it is first used."""
         opened = self._beneath.create_connection(url.origin)
         self._connections[opened] = None
         return opened
 
-    async def _wait_in_line(self, origin: Origin, request: httpcore.Request) -> Connection:
+    async def _wait_in_line(self, origin: Origin, request: Any) -> Connection:
         turn = _Turn(origin, request.url)
         self._line[turn] = None
         try:
@@ -145,7 +150,7 @@ class TaskPool:
             raise
         if turn.connection is None:
             del self._line[turn]
-            raise httpcore.PoolTimeout
+            raise self._late()
         return turn.connection
 
     async def _give_back(self, connection: Connection, origin: Origin) -> None:
@@ -251,7 +256,7 @@ class _Turn:
 
     __slots__ = ("called", "connection", "origin", "url")
 
-    def __init__(self, origin: Origin, url: httpcore.URL) -> None:
+    def __init__(self, origin: Origin, url: Any) -> None:
         self.origin = origin
         self.url = url
         self.called = anyio.Event()

@@ -65,9 +65,9 @@ _GLANCE = 0.1  # seconds between two looks whether another process has signed in
 
 
 class Token(Generic[Req, Resp]):
-    """An auth's token, and the way to one. Comes before the library's `Auth`, and is told the library in `_resilient_over`."""
+    """An auth's token, and the way to one. Comes before the library's `Auth`."""
 
-    _resilient_over: Library
+    _resilient_over: Library  # a name that no subclass takes for something of its own
 
     renews = frozenset({"token"})
 

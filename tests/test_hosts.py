@@ -94,7 +94,7 @@ def test_what_is_of_the_host_is_imported_from_the_other(loaded: Any) -> None:
             "from resilient_client import ApiError",
             "from resilient_client.httpx2 import ApiError",
         ),
-        ("resilient_client._pool", "resilient_client.httpx2._pool"),
+        ("resilient_client._sockets", "resilient_client.httpx2._sockets"),
         ("resilient_client.testing", "resilient_client.testing"),
         ("resilient_client (zerotrace): 2 attempts", "resilient_client (zerotrace): 2 attempts"),
         ("httpx_aiohttp", "httpx_aiohttp"),

@@ -25,7 +25,6 @@ MODULES = (
     "_keeping",
     "_lean",
     "_network",
-    "_pool",
     "_sockets",
     "auth",
     "client",

@@ -358,14 +358,14 @@ def quicken(transport: httpx2.AsyncHTTPTransport) -> httpx2.AsyncHTTPTransport:
     """
     import httpcore2  # noqa: PLC0415 - the transport has loaded it
 
-    from ._pool import TaskPool  # noqa: PLC0415 - only who opens connections in tasks pays for it
+    from resilient_client._pool import TaskPool  # noqa: PLC0415 - only who opens connections in tasks pays for it
     from ._sockets import LoopNetwork  # noqa: PLC0415 - as above
 
     pool = transport._pool  # noqa: SLF001
     if type(pool) is httpcore2.AsyncConnectionPool and not pool._http2:  # noqa: SLF001
         pool._network_backend = LoopNetwork(pool._network_backend)  # noqa: SLF001
         most, most_idle = pool._max_connections, pool._max_keepalive_connections  # noqa: SLF001
-        transport._pool = TaskPool(pool, most, most_idle)  # type: ignore[assignment]  # noqa: SLF001 - it stands in for it
+        transport._pool = TaskPool(pool, most, most_idle, httpcore2.PoolTimeout)  # type: ignore[assignment]  # noqa: SLF001 - it stands in for it
     return transport
 
 

@@ -95,7 +95,9 @@ class _Known(NamedTuple):
 class Lean(theirs.BaseClient):
     """The short way, as far as threads and tasks go it alike."""
 
-    _resilient_over: type[httpx2.Client | httpx2.AsyncClient]
+    _resilient_over: type[
+        httpx2.Client | httpx2.AsyncClient
+    ]  # a name that no subclass takes for something of its own
     _known: dict[tuple[str, str], _Known]  # by method and address
     _bare: dict[
         tuple[str, bytes], tuple[list[tuple[bytes, bytes]], httpx2.Headers]

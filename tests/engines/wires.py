@@ -174,5 +174,6 @@ def quick(network: httpcore.AsyncNetworkBackend | None = None, **options: Any) -
     pool = transport._pool
     if network is not None:
         pool._network_backend = network
-    transport._pool = TaskPool(pool, pool._max_connections, pool._max_keepalive_connections)  # type: ignore[assignment]  # stands in for it
+    most, most_idle = pool._max_connections, pool._max_keepalive_connections
+    transport._pool = TaskPool(pool, most, most_idle, httpcore.PoolTimeout)  # type: ignore[assignment]  # stands in for it
     return transport
