@@ -78,7 +78,9 @@ ON_BOTH: Mapping[str, Mapping[str, str]] = {
         "test_a_client_that_is_gone_leaves_no_world_behind": _LONG,
     },
     "protection/test_protection_together.py": {},
-    "test_auth.py": {},
+    "test_auth.py": {
+        "test_what_is_signed_is_what_is_on_the_wire": _LONG,
+    },
     "test_bounds.py": {
         "test_no_call_exceeds_its_bound": _LONG,
         "test_no_call_exceeds_the_bound_of_a_shipped_policy": _LONG,
@@ -129,7 +131,9 @@ ON_BOTH: Mapping[str, Mapping[str, str]] = {
         "test_a_mocked_router_handler_goes_through_the_retries": _RESPX,
     },
     "test_secrets.py": {},
-    "test_streams.py": {},
+    "test_streams.py": {
+        "test_an_error_that_inflates_without_end_is_judged_by_its_status_in_bounded_memory": _LONG,
+    },
     "test_time.py": {},
     "test_wire.py": {},
 }
