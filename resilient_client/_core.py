@@ -16,7 +16,7 @@ from ._flow.entry import release
 from ._flow.report import went_well
 from ._flow.rulebook import SAFE_METHODS
 from ._guard.guards import Guards
-from ._http import refuse_other
+from ._libraries import refuse_other
 from ._log import logger
 from .clock import Clock, default_clock
 from .loading import rulebook

@@ -13,9 +13,9 @@ import httpx
 from ._core import observed_by
 from ._flow.attempt import deadline_seconds
 from ._guard.settings import UNPROTECTED, Protections
-from ._http import refuse_other
 from ._httpx import HOST, AsyncClientOptions, ClientOptions, quicken, wrap_transports
 from ._lean import UNSET, AsyncBound, AuthTypes, Bound, Lean, UseClientDefault
+from ._libraries import refuse_other
 from .errors import api_error
 from .loading import rulebook
 from .outcome import record_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._http import is_librarys
+from ._libraries import is_librarys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,7 +24,7 @@ except ImportError as missing:
     ) from missing
 
 from . import __version__
-from ._http import library_of
+from ._libraries import library_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

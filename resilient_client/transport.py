@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from ._bodies import BYTES, AsyncWatched, Watched
 from ._core import Core, observed_by
 from ._drive import aclose, adrive, close, drive
 from ._flow.entry import abandon
-from ._http import refuse_other
-from ._httpx import BYTES, HOST, AsyncWatched, Watched, bound_reads, engines_of, quicken
+from ._httpx import HOST, bound_reads, engines_of, quicken
+from ._libraries import refuse_other
 from .outcome import RECORD
 
 if TYPE_CHECKING:

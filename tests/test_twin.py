@@ -29,6 +29,7 @@ NEUTRAL = (
         "_decode.py",
         "_drive.py",
         "_http.py",
+        "_libraries.py",
         "_log.py",
     ),
     *(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from resilient_client import _drive, _httpx, _network, _token, client, transport
+from resilient_client import _bodies, _drive, _network, _token, client, transport
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -112,8 +112,8 @@ def test_the_two_transports_have_the_same_methods() -> None:
 @pytest.mark.parametrize(
     ("thread", "task"),
     [
-        (_httpx.Kept, _httpx.AsyncKept),
-        (_httpx.Watched, _httpx.AsyncWatched),
+        (_bodies.Kept, _bodies.AsyncKept),
+        (_bodies.Watched, _bodies.AsyncWatched),
         (_network.Bounded, _network.AsyncBounded),
         (_network._Stream, _network._AsyncStream),
     ],

@@ -21,6 +21,7 @@ TWIN = PACKAGE / "httpx2"
 
 MODULES = (
     "__init__",
+    "_bodies",
     "_httpx",
     "_keeping",
     "_lean",

@@ -1,5 +1,5 @@
 # Written by tests/twin.py from resilient_client/_httpx.py: what is to be changed here is changed there.
-"""All that depends on how httpx2 is built: its private names, its streams, its timeouts.
+"""All that depends on how httpx2 is built: its private names, its requests, its pools.
 
 Law of this file: a private name of httpx2 stands here or nowhere, and `tests/test_httpx_names.py` pins each of them. The
 rest sees httpx2 only through `HOST`.
@@ -7,19 +7,18 @@ rest sees httpx2 only through `HOST`.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import httpx2
 
+from ._bodies import BYTES, AsyncKept, FromPosition, Kept
 from resilient_client._decode import inflate
-from resilient_client._http import leave
 from resilient_client._raised import refusal
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from httpx2._types import (
         AuthTypes,
@@ -71,21 +70,14 @@ class AsyncClientOptions(_Options, total=False):
 
 
 __all__ = [
-    "BYTES",
     "HOST",
     "AsyncClientOptions",
-    "AsyncWatched",
     "ClientOptions",
-    "Watched",
     "bound_reads",
     "engines_of",
     "quicken",
     "wrap_transports",
 ]
-
-BYTES = httpx2.ByteStream  # a body that is in memory: it cannot break off
-
-_A_FEW = 4  # chunks that may still be in memory when a connection is closed
 
 
 def _position(file: Any) -> int | None:
@@ -102,152 +94,6 @@ def _position(file: Any) -> int | None:
 
 def _rewinds(file: Any) -> bool:
     return file is None or isinstance(file, str | bytes) or _position(file) is not None
-
-
-class FromPosition(httpx2.SyncByteStream):
-    """A file's bytes from where it stood, as often as they are asked for."""
-
-    def __init__(self, file: Any, position: int) -> None:
-        self._file = file
-        self._position = position
-
-    def __iter__(self) -> Iterator[bytes]:
-        self._file.seek(self._position)
-        while chunk := self._file.read(65_536):
-            yield chunk
-
-
-class Kept(httpx2.SyncByteStream):
-    """A body of which the beginning has been read: it is given again, then the rest, or the error that ended it."""
-
-    def __init__(
-        self,
-        chunks: list[bytes],
-        rest: Iterator[bytes],
-        stream: httpx2.SyncByteStream,
-        error: Exception | None,
-    ) -> None:
-        self._chunks = chunks
-        self._rest = rest
-        self._stream = stream
-        self._error = error
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._chunks
-        if self._error is not None:
-            with suppress(Exception):  # as httpx2's own error would: not everybody closes what broke
-                self.close()
-            raise self._error
-        yield from self._rest
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        if hasattr(self._rest, "close"):
-            self._rest.close()
-        self._stream.close()
-
-
-class AsyncKept(httpx2.AsyncByteStream):
-    """The same for tasks."""
-
-    def __init__(
-        self,
-        chunks: list[bytes],
-        rest: AsyncIterator[bytes],
-        stream: httpx2.AsyncByteStream,
-        error: Exception | None,
-    ) -> None:
-        self._chunks = chunks
-        self._rest = rest
-        self._stream = stream
-        self._error = error
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
-            yield chunk
-        if self._error is not None:
-            with suppress(Exception):  # as above
-                await self.aclose()
-            raise self._error
-        try:
-            async for chunk in self._rest:
-                yield chunk
-        except BaseException:
-            await leave(self._rest)
-            raise
-
-    async def aclose(self) -> None:
-        """Let go of the connection."""
-        await self._stream.aclose()
-        if type(self._stream).__module__.startswith("httpx2."):
-            # httpcore2's generators below have to end too, and only running into the closed connection ends all of them.
-            with suppress(Exception):
-                for _ in range(_A_FEW):
-                    await anext(self._rest)
-        await leave(self._rest)
-
-
-class _Watch:
-    """What is told of a body that the caller reads; `closed`, where there is one, when the caller has done with it."""
-
-    def __init__(
-        self,
-        stream: Any,
-        broke: Callable[[Exception], None],
-        closed: Callable[[], None] | None = None,
-    ) -> None:
-        self._stream = stream
-        self._broke = broke
-        self._closed = closed
-
-    def _done(self) -> None:
-        # It has been read, has broken off, was left, or is closed: not all come to the last.
-        if self._closed is not None:
-            self._closed()
-
-
-class Watched(_Watch, httpx2.SyncByteStream):
-    """A body that the caller reads: if it breaks off, the error tells what the call went through."""
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self._stream
-        except Exception as error:
-            self._broke(error)
-            raise
-        finally:
-            self._done()
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        try:
-            self._stream.close()
-        finally:
-            self._done()
-
-
-class AsyncWatched(_Watch, httpx2.AsyncByteStream):
-    """The same for tasks."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        pieces = aiter(self._stream)
-        try:
-            async for chunk in pieces:
-                yield chunk
-        except BaseException as error:
-            if isinstance(error, Exception):
-                self._broke(error)
-            await leave(pieces)
-            raise
-        finally:
-            self._done()
-
-    async def aclose(self) -> None:
-        """Let go of the connection."""
-        try:
-            await self._stream.aclose()
-        finally:
-            self._done()
 
 
 class Httpx2:

@@ -14,9 +14,9 @@ import httpx2
 from resilient_client._core import observed_by
 from resilient_client._flow.attempt import deadline_seconds
 from resilient_client._guard.settings import UNPROTECTED, Protections
-from resilient_client._http import refuse_other
 from ._httpx2 import HOST, AsyncClientOptions, ClientOptions, quicken, wrap_transports
 from ._lean import UNSET, AsyncBound, AuthTypes, Bound, Lean, UseClientDefault
+from resilient_client._libraries import refuse_other
 from .errors import api_error
 from resilient_client.loading import rulebook
 from resilient_client.outcome import record_of

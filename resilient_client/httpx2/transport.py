@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
 
+from ._bodies import BYTES, AsyncWatched, Watched
 from resilient_client._core import Core, observed_by
 from resilient_client._drive import aclose, adrive, close, drive
 from resilient_client._flow.entry import abandon
-from resilient_client._http import refuse_other
-from ._httpx2 import BYTES, HOST, AsyncWatched, Watched, bound_reads, engines_of, quicken
+from ._httpx2 import HOST, bound_reads, engines_of, quicken
+from resilient_client._libraries import refuse_other
 from resilient_client.outcome import RECORD
 
 if TYPE_CHECKING:

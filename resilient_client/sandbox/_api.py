@@ -21,7 +21,7 @@ from resilient_client.sandbox.faults import WIRE, example_of, find
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from resilient_client._http import LibraryName
+    from resilient_client._libraries import LibraryName
     from resilient_client.sandbox.faults import Fault
 
 CALL_HEADER = "x-sandbox-call"

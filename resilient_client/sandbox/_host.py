@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from resilient_client._http import HOMES, LibraryName, imported
+from resilient_client._libraries import HOMES, LibraryName, imported
 
 
 class Host(NamedTuple):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from resilient_client._http import library_of
+from resilient_client._libraries import library_of
 from resilient_client.sandbox._api import Request
 from resilient_client.sandbox._desk import Line
 

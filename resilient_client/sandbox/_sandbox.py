@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import resilient_client.httpx2
     from resilient_client import AsyncResilientClient, ResilientClient, _http
-    from resilient_client._http import LibraryName
+    from resilient_client._libraries import LibraryName
     from resilient_client.sandbox._server import Server
     from resilient_client.sandbox.customer_verification import CustomerVerification
     from resilient_client.sandbox.dual import Dual

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import date
 
-    from resilient_client._http import LibraryName
+    from resilient_client._libraries import LibraryName
 
 State = Literal["NEW", "UNDER_REVIEW", "APPROVED", "NEEDS_ADDITIONAL_INFORMATION"]
 

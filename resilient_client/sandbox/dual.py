@@ -56,7 +56,7 @@ from resilient_client.sandbox._tiers import tiers_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from resilient_client._http import LibraryName
+    from resilient_client._libraries import LibraryName
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # all others are 501
 LOGIN, REGISTER = "POST /wallets/login", "POST /wallets/register"  # for callers who have no token yet

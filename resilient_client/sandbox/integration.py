@@ -20,7 +20,7 @@ from resilient_client.sandbox._api import Api, Faults, RefusedError, Reply, Requ
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from resilient_client._http import LibraryName
+    from resilient_client._libraries import LibraryName
 
 VIEW = "VIEW_ACTIVITIES"
 SUBMIT = "SUBMIT_ACTIVITY_RESULT"

@@ -42,7 +42,7 @@ from resilient_client.sandbox._openpoly_records import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from resilient_client._http import LibraryName
+    from resilient_client._libraries import LibraryName
 
 # What a movement does to the balance. A reversal undoes: it goes the other way.
 DIRECTIONS = {"debit": -1, "credit": 1, "debit_reversal": 1, "credit_reversal": -1}

@@ -22,7 +22,7 @@ from resilient_client.sandbox._host import host
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from resilient_client._http import LibraryName
+    from resilient_client._libraries import LibraryName
 
 # US dollars for one unit. The rates never move, so that a demonstration can be checked by hand.
 RATES: dict[str, Decimal] = {

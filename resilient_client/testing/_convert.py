@@ -12,7 +12,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, overload
 
-from resilient_client._http import LibraryName, imported, library_of
+from resilient_client._libraries import LibraryName, imported, library_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
-from resilient_client._http import LibraryName, imported, library_of
+from resilient_client._libraries import LibraryName, imported, library_of
 from resilient_client.loading import resolved
 
 from ._convert import to_httpx, to_httpx2

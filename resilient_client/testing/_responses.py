@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 from resilient_client._compile import statuses
 from resilient_client._flow.rulebook import Pointer, as_code
-from resilient_client._http import LibraryName, imported
+from resilient_client._libraries import LibraryName, imported
 from resilient_client._slips import near
 from resilient_client.loading import PolicyError, load_policy
 

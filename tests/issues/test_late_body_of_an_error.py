@@ -8,7 +8,7 @@ import anyio
 import httpx
 import pytest
 
-from resilient_client._httpx import AsyncKept, Kept
+from resilient_client._bodies import AsyncKept, Kept
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

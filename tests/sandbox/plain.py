@@ -24,7 +24,7 @@ from resilient_client.sandbox._server import Server
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from resilient_client._http import LibraryName
+    from resilient_client._libraries import LibraryName
     from resilient_client.sandbox import Clock, Faults, Zerotrace
 
 PLACES = ("socket", "memory")

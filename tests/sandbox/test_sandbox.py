@@ -17,7 +17,7 @@ from resilient_client.testing import VirtualClock
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from resilient_client._http import LibraryName
+    from resilient_client._libraries import LibraryName
 
 BODY = {
     "fromCcy": "BTC",

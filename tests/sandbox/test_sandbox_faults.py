@@ -17,7 +17,7 @@ import httpx
 import pytest
 from plain import BODY, CREATE, PLACES, WAYS, Met, Stand, Stopped, Tiny, ask, order
 
-from resilient_client._http import HOMES
+from resilient_client._libraries import HOMES
 from resilient_client.sandbox import RandomFaults, Reply, Request, Sandbox, Schedule, every_fault
 from resilient_client.sandbox.faults import WIRE
 from resilient_client.testing import VirtualClock
@@ -25,7 +25,7 @@ from resilient_client.testing import VirtualClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from resilient_client._http import LibraryName
+    from resilient_client._libraries import LibraryName
     from resilient_client.sandbox import Clock, Faults, Zerotrace
 
 MEBIBYTE = 1024 * 1024

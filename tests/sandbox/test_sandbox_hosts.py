@@ -12,12 +12,12 @@ import pytest
 from plain import CREATE, PLACES, WAYS
 
 from resilient_client import outcome_of
-from resilient_client._http import HOMES
+from resilient_client._libraries import HOMES
 from resilient_client.sandbox import Sandbox, sandbox_names
 from resilient_client.testing import VirtualClock
 
 if TYPE_CHECKING:
-    from resilient_client._http import LibraryName
+    from resilient_client._libraries import LibraryName
 
 OTHER: dict[str, LibraryName] = {"httpx": "httpx2", "httpx2": "httpx"}
 CLIENTS = {"httpx": "resilient_client", "httpx2": "resilient_client.httpx2"}
