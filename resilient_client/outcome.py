@@ -255,9 +255,8 @@ def outcome_of(source: object) -> Outcome:
         record = record_of(told) or record_of(response)
         if record is not None:
             return record.outcome()
-        if response is not None or is_librarys(
-            told
-        ):  # the error of another call, which had nothing to do with this library
+        # What is left then is the error of another call, which had nothing to do with this library.
+        if response is not None or is_librarys(told):
             break
         told = getattr(told, "__cause__", None)
     raise LookupError(
